@@ -29,6 +29,7 @@
 //! | [`ToTable`] | a batch as a table |
 //! | [`DataFrame`] | a table that a query describes, and its verbs |
 //! | [`GroupedData`] | the groups of `group_by` |
+//! | [`UdfRegistration`] | functions of a program that queries call |
 //! | [`StreamTables`] | streams as tables without end, and queries over them |
 //! | [`StreamingDataFrame`] | the result of such a query, its verbs, and where it goes |
 //! | [`Watermark`] | how late rows of a stream may come |
@@ -47,6 +48,8 @@ mod names;
 mod spark_aggregates;
 mod window_names;
 mod functions;
+mod average;
+mod udf;
 mod planner;
 mod data_frame;
 mod grouped;
@@ -68,6 +71,7 @@ pub use streaming::{
     StreamingDataFrame, StreamingGroupedData, StreamingQueries, StreamingQuery, StreamingQueryProgress, StreamingQueryStatus,
     Trigger, Watermark,
 };
+pub use udf::UdfRegistration;
 
 /// Arrow, at the version of DataFusion.
 pub use datafusion::arrow;

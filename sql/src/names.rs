@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, DuplicateTreatment, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    CastKind, Cte, DataType, DuplicateTreatment, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
     ObjectName, Query, Select, SelectItem, SetExpr, Statement, TableFactor, UnaryOperator, Value, ValueWithSpan, VisitMut,
     VisitorMut,
 };
@@ -66,6 +66,24 @@ pub(crate) fn table(name: &str) -> String {
 /// Finds the names that a statement gives to columns and tables, and names its result columns.
 struct Collect<'n>(&'n mut Names);
 
+/// Gives the first rows of WITH RECURSIVE the names of its columns: DataFusion would give them to the result, and not to the rows of a round.
+fn name_first_rows(table: &mut Cte) {
+    let mut body = table.query.body.as_mut();
+    while let SetExpr::SetOperation { left, .. } = body {
+        body = left;
+    }
+    let SetExpr::Select(select) = body else { return };
+    let named = |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
+    if select.projection.len() != table.alias.columns.len() || !select.projection.iter().all(named) {
+        return;
+    }
+    for (item, column) in select.projection.iter_mut().zip(table.alias.columns.drain(..)) {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: column.name };
+        }
+    }
+}
+
 impl VisitorMut for Collect<'_> {
     type Break = ();
 
@@ -73,6 +91,9 @@ impl VisitorMut for Collect<'_> {
         for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
             table.alias.name.value = table_name(&table.alias.name);
             table.alias.columns.iter().for_each(|c| self.0.add(&c.name.value));
+        }
+        if let Some(with) = query.with.as_mut().filter(|with| with.recursive) {
+            with.cte_tables.iter_mut().for_each(name_first_rows);
         }
         ControlFlow::Continue(())
     }

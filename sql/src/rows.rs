@@ -23,20 +23,29 @@ pub(crate) struct Columns {
     one_value: bool,
 }
 
+/// How types are traced.
+fn options() -> TracingOptions {
+    TracingOptions::default()
+        .allow_null_fields(true)
+        .enums_without_data_as_strings(true)
+        .map_as_struct(false)
+        .sequence_as_large_list(false)
+        .strings_as_large_utf8(false)
+        .bytes_as_large_binary(false)
+}
+
+/// The one column of values of a type, called `item`.
+pub(crate) fn item<T: Deserialize<'static>>() -> Result<FieldRef> {
+    let fault = |reason: &str| SqlError::new(std::any::type_name::<T>(), format!("no column can be made of this type: {reason}"));
+    let fields = Vec::<FieldRef>::from_type::<serde_arrow::utils::Item<T>>(options()).map_err(|e| fault(e.message()))?;
+    fields.into_iter().next().ok_or_else(|| fault("it has no values"))
+}
+
 impl Columns {
     /// The columns of a type: those of its fields; `_1`, `_2` and so on for a tuple; `value` for any other type. A column may be null if
     /// its field is an `Option`.
     pub(crate) fn of<T: Deserialize<'static>>() -> Result<Self> {
         let thing = std::any::type_name::<T>();
-        let options = || {
-            TracingOptions::default()
-                .allow_null_fields(true)
-                .enums_without_data_as_strings(true)
-                .map_as_struct(false)
-                .sequence_as_large_list(false)
-                .strings_as_large_utf8(false)
-                .bytes_as_large_binary(false)
-        };
         let (fields, one_value) = match Vec::<FieldRef>::from_type::<T>(options()) {
             Ok(fields) => (fields, false),
             // Neither a struct nor a tuple.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
@@ -18,6 +18,7 @@ use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion_spark::SessionStateBuilderSpark;
 use serde::{Deserialize, Serialize};
 
+use crate::average;
 use crate::data_frame::DataFrame;
 use crate::dialect::Spark;
 use crate::error::{Result, SqlError};
@@ -26,6 +27,7 @@ use crate::names::{self, Names};
 use crate::planner::SparkOperators;
 use crate::rows::Columns;
 use crate::streaming::{self, Definitions};
+use crate::udf::{Function, UdfRegistration};
 use crate::window_names;
 
 /// The tables of a program by name, and SQL over them: Spark's `SparkSession` inside `foreachRDD`.
@@ -59,6 +61,8 @@ struct Shared {
     unnamed: AtomicU64,
     /// The queries over streams that programs have declared.
     queries: Definitions,
+    /// The functions of the program.
+    functions: Mutex<Vec<Function>>,
 }
 
 impl TableSession {
@@ -82,6 +86,7 @@ impl TableSession {
         state.expr_planners().get_or_insert_with(Vec::new).insert(0, Arc::new(SparkOperators));
         let context = SessionContext::new_with_state(state.build());
         context.register_udf(functions::split());
+        context.register_udaf(average::average());
         TableSession(Arc::new(Shared {
             context,
             runtime: tokio::runtime::Builder::new_current_thread()
@@ -90,6 +95,7 @@ impl TableSession {
             naming: RwLock::default(),
             unnamed: AtomicU64::new(0),
             queries: Definitions::default(),
+            functions: Mutex::default(),
         }))
     }
 
@@ -196,9 +202,32 @@ impl TableSession {
         self.0.context.deregister_table(name).is_ok_and(|table| table.is_some())
     }
 
-    /// Another session with the tables that this one has now.
+    /// The functions that queries call by name, beside those of SQL.
+    ///
+    /// ```
+    /// # use tidemill_sql::TableSession;
+    /// let session = TableSession::new();
+    /// session.udf().register("plus", |(a, b): (i64, i64)| a + b)?;
+    /// assert_eq!(session.sql("select plus(3, 4)")?.collect::<i64>()?, [7]);
+    /// # Ok::<(), tidemill_sql::SqlError>(())
+    /// ```
+    pub fn udf(&self) -> UdfRegistration<'_> {
+        UdfRegistration::new(self)
+    }
+
+    pub(crate) fn add_function(&self, function: Function) {
+        match function.clone() {
+            Function::Scalar(scalar) => self.0.context.register_udf(scalar),
+            Function::Aggregate(aggregate) => self.0.context.register_udaf(aggregate),
+        }
+        self.0.functions.lock().unwrap_or_else(PoisonError::into_inner).push(function);
+    }
+
+    /// Another session with the tables and functions that this one has now.
     pub(crate) fn copied(&self) -> TableSession {
         let copy = TableSession::new();
+        let functions = self.0.functions.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        functions.into_iter().for_each(|function| copy.add_function(function));
         let tables = self.0.context.catalog("datafusion").and_then(|catalog| catalog.schema("public"));
         for name in tables.iter().flat_map(|schema| schema.table_names()) {
             // A table that another thread has just dropped is not there.

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use timely::Accountable;
 
+use crate::core::error::BoxError;
 use crate::core::origin::Origins;
 
 /// A row of a `DStream`: every type that can be cloned and borrows nothing.
@@ -66,6 +67,21 @@ pub use crate::core::float::F64;
 /// If the value's `Serialize` fails, as a map of unknown length does.
 pub fn encoded<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).expect("the value's Serialize failed; see docs/formats.md for what can be encoded")
+}
+
+/// The value that [`encoded`] made these bytes of.
+///
+/// # Errors
+/// If they are not those of such a value.
+///
+/// ```
+/// use tidemill::core::data::{decoded, encoded};
+/// assert_eq!(decoded::<(u8, String)>(&encoded(&(7u8, "tide")))?, (7, "tide".to_owned()));
+/// assert!(decoded::<String>(&[9]).is_err());
+/// # Ok::<(), tidemill::BoxError>(())
+/// ```
+pub fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BoxError> {
+    Ok(postcard::from_bytes(bytes)?)
 }
 
 /// The name of a type in the graph's fingerprint, which checkpoints keep.

@@ -20,6 +20,7 @@ use tidemill::prelude::F64;
 use super::codec::{Codec, Row};
 use super::from_rows::FromRows;
 use super::moments::Moments;
+use crate::udf::{Bytes, Folds, UserAggregate};
 
 /// What a group has of one aggregate.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,11 +40,13 @@ pub(crate) enum Part {
     Moments(Moments),
     /// Every row, and how often it is there.
     Rows(BTreeMap<Row, i64>),
+    /// The state of an aggregate of the program, as bytes.
+    User(Bytes),
 }
 
 impl Part {
-    /// Both contributions as one.
-    pub(crate) fn merge(self, other: Part) -> Part {
+    /// Both contributions as one. `user`: the aggregate, if it is one of the program.
+    pub(crate) fn merge(self, other: Part, user: Option<&dyn Folds>) -> Part {
         match (self, other) {
             (Part::Count(a), Part::Count(b)) => Part::Count(a + b),
             (Part::Whole(a, n), Part::Whole(b, m)) => Part::Whole(a.wrapping_add(b), n + m),
@@ -62,6 +65,10 @@ impl Part {
                     *all.entry(row).or_default() += n;
                 }
                 Part::Rows(all)
+            }
+            (Part::User(a), Part::User(b)) => {
+                let folds = user.expect("an aggregate of the program has its closures");
+                Part::User(folds.merged(&a, &b).unwrap_or_else(|e| panic!("{}", e.strip_backtrace())))
             }
             _ => unreachable!("an aggregate has one kind of contribution"),
         }
@@ -82,6 +89,8 @@ enum Kind {
         root: bool,
     },
     Rows(FromRows),
+    /// An aggregate of the program.
+    User(Arc<dyn Folds>),
 }
 
 /// One aggregate of a query.
@@ -101,6 +110,7 @@ impl Accumulator {
             [argument] => Some(state.create_physical_expr(argument.clone(), input)?.data_type(input.as_arrow())?),
             _ => None,
         };
+        let user = function.func.inner().downcast_ref::<UserAggregate>().filter(|_| !function.params.distinct);
         let double = (argument.as_ref(), output.data_type()) == (Some(&DataType::Float64), &DataType::Float64);
         let adds = matches!(&argument, Some(DataType::Float64 | DataType::Int64 | DataType::UInt64 | DataType::Decimal128(..)));
         let known = match (name, function.params.distinct) {
@@ -115,12 +125,18 @@ impl Accumulator {
             }
             _ => None,
         };
-        let (kind, argument) = match (known, argument) {
-            (Some(kind), Some(argument)) => (kind, argument),
+        let (kind, argument) = match (user, known, argument) {
+            (Some(user), ..) => (Kind::User(user.folds().clone()), DataType::Null),
+            (None, Some(kind), Some(argument)) => (kind, argument),
             _ => (Kind::Rows(FromRows::new(state, expr, function, input, output)?), DataType::Null),
         };
         let codec = Codec::new(&Arc::new(Schema::new(vec![Field::new("value", argument, true)])))?;
         Ok(Accumulator { kind, codec, output: output.data_type().clone() })
+    }
+
+    /// The closures of an aggregate of the program.
+    pub(crate) fn user(&self) -> Option<Arc<dyn Folds>> {
+        if let Kind::User(folds) = &self.kind { Some(folds.clone()) } else { None }
     }
 
     /// What a group keeps, and what makes it grow.
@@ -144,6 +160,7 @@ impl Accumulator {
         let kept = |row: usize| keep.is_none_or(|keep| keep.is_valid(row) && keep.value(row));
         let values = match &self.kind {
             Kind::Rows(rows) => return rows.parts(columns, kept, groups, n),
+            Kind::User(folds) => return Ok(folds.reduced(columns, &kept, groups, n)?.into_iter().map(Part::User).collect()),
             _ => &columns[0],
         };
         let rows = || groups.iter().enumerate().filter(|(row, _)| values.is_valid(*row) && kept(*row));
@@ -174,7 +191,7 @@ impl Accumulator {
                 let part = if matches!(self.kind, Kind::Least) { Part::Least } else { Part::Largest };
                 best.into_iter().map(|row| part(row.cloned())).collect()
             }
-            Kind::Rows(_) => unreachable!("rows have left above"),
+            Kind::Rows(_) | Kind::User(_) => unreachable!("both have left above"),
             Kind::Spread { .. } => {
                 let (mut all, values) = (vec![Moments::default(); n], values.as_primitive::<Float64Type>());
                 rows().for_each(|(row, group)| all[*group] = all[*group].merge(Moments::one(values.value(row))));
@@ -220,6 +237,13 @@ impl Accumulator {
                     _ => unreachable!("an aggregate of rows has rows"),
                 };
                 rows.column(parts.iter().map(of_group).collect::<Result<Vec<_>, _>>()?, &self.output)?
+            }
+            Kind::User(folds) => {
+                let state = |part: &&'p Part| match part {
+                    Part::User(state) => state.as_ref(),
+                    _ => unreachable!("an aggregate of the program has its state"),
+                };
+                folds.finished(&parts.iter().map(state).collect::<Vec<_>>())?
             }
             Kind::Spread { sample, root } => {
                 let spread = |part: &&Part| match part {

@@ -9,7 +9,7 @@ use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::explain::Kept;
 use super::grouping_sets::unioned;
-use super::groups::{Groups, merge};
+use super::groups::Groups;
 use super::narrow::Narrow;
 use super::render::{Rendered, Renderer, Result, Windows, schema};
 use super::tables::Columnar;
@@ -35,7 +35,7 @@ impl<'s> Renderer<'_, 's> {
         };
         let of = (plan.group_expr.as_slice(), plan.aggr_expr.as_slice());
         let groups = Rc::new(Groups::new(self.state, of, plan.input.schema(), output, None)?);
-        let (state, grows) = groups.keeps();
+        let (merge, (state, grows)) = (groups.merge(), groups.keeps());
         let kept = Kept::of(&format!("{state} for each group"), grows);
         let closed = plan.group_expr.iter().any(|e| matches!(origin(e, &plan.input), Origin::Closed));
         let mut input = self.inner().render(&plan.input)?;
@@ -54,7 +54,7 @@ impl<'s> Renderer<'_, 's> {
                     let codec = Rc::new(Codec::new(output)?);
                     let (encode, query) = (codec.clone(), self.query.to_owned());
                     let stream = parts
-                        .reduce_by_key(merge)
+                        .reduce_by_key(merge.reduced())
                         .map_partitions(move |rows: Vec<(Row, Vec<Part>)>| encoded(&query, &groups, &encode, &rows));
                     return Ok(Rendered::Growing(Rc::new(Columnar::encoded(stream, codec)), Narrow::default()));
                 }
@@ -65,9 +65,7 @@ impl<'s> Renderer<'_, 's> {
                     return Ok(Rendered::Changing(rows, None));
                 }
                 // The state of a group is one contribution, whatever has come so far.
-                let by_key = parts
-                    .reduce_by_key(merge)
-                    .fold_by_key(Vec::new(), move |old, new| if old.is_empty() { new } else { merge(old, new) });
+                let by_key = parts.reduce_by_key(merge.reduced()).fold_by_key(Vec::new(), merge.folded());
                 (by_key, self.part(&["GROUP", "BY"]))
             }
             Rendered::Changing(view, back) => {
@@ -76,7 +74,7 @@ impl<'s> Renderer<'_, 's> {
                 let pairs = mapped(self.query, &view, &schema(&plan.input), parts)?;
                 let back = if plan.aggr_expr.is_empty() { back } else { self.part(&["GROUP", "BY"]) };
                 // Rows may leave, so a group is computed again from those that it has.
-                (pairs.reduce_by_key(merge), back)
+                (pairs.reduce_by_key(merge.reduced()), back)
             }
         };
         self.keeps(&verb, kept);

@@ -25,6 +25,8 @@ pub(crate) struct Notes {
     lines: Vec<(usize, String)>,
     /// Whether a watermark may close windows of the query.
     pub has_watermark: bool,
+    /// The name that the query has for the rows that are being rendered.
+    pub name: Option<String>,
 }
 
 impl Notes {

@@ -15,6 +15,7 @@ use tidemill::prelude::{BadRecord, BatchTime, BoxError, DStream, Data, Key, View
 use super::codec::{Codec, Row};
 use super::explain::Notes;
 use super::render::{Rendered, Renderer, Windows};
+use super::scalar_subquery::{joining, single};
 use super::tables::{Asked, Step, StreamTables, stable};
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
@@ -110,7 +111,7 @@ impl<'s> StreamingDataFrame<'s> {
 
     /// The columns, with their watermarks.
     pub(super) fn marked_schema(&self) -> Result<Arc<Schema>> {
-        let state = self.tables.session.context().state();
+        let state = joining(&self.tables.session);
         let plan = state.optimize(self.frame.logical_plan()).map_err(|e| SqlError::of(&self.query, &e))?;
         Ok(plan.schema().inner().clone())
     }
@@ -120,7 +121,8 @@ impl<'s> StreamingDataFrame<'s> {
         let fault = |e: DataFusionError| SqlError::of(&self.query, &e);
         stable(&self.query, self.frame.logical_plan())?;
         let session = &self.tables.session;
-        let state = session.context().state();
+        single(self.frame.logical_plan()).map_err(fault)?;
+        let state = joining(session);
         let plan = state.optimize(self.frame.logical_plan()).map_err(fault)?;
         self.notes.replace(Notes::default());
         self.errors.replace(Vec::new());
@@ -317,7 +319,7 @@ impl<'s> StreamingDataFrame<'s> {
     ///
     /// # Errors
     /// If the mode has no meaning for the query: [`OutputMode::Append`] for rows that change, and [`OutputMode::Complete`] for rows that
-    /// never do. If `f` fails, see [`DStream::foreach_batch`].
+    /// never do. If two columns have the same name. If `f` fails, see [`DStream::foreach_batch`].
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -348,7 +350,7 @@ impl<'s> StreamingDataFrame<'s> {
         mode: OutputMode,
         mut f: impl FnMut(BatchTime, DataFrame) -> Result<(), BoxError> + Send + 'static,
     ) -> Result<()> {
-        let (rows, codec, session) = (self.leaving(mode)?, self.codec()?, self.tables.parent.clone());
+        let (rows, codec, session) = (self.leaving(mode)?, self.table_codec()?, self.tables.parent.clone());
         rows.foreach_batch(move |batch| {
             let table = codec.decode(batch.iter())?;
             f(batch.time(), session.table_of(table.schema(), vec![table])?)
@@ -441,6 +443,19 @@ impl<'s> StreamingDataFrame<'s> {
         match self.rendered.iter().find_map(OnceCell::get) {
             Some(rendered) => Ok(rendered.schema.clone()),
             None => Ok(self.rendered(Windows::Final)?.schema.clone()),
+        }
+    }
+
+    /// The same for rows that become a table, whose columns need names of their own.
+    fn table_codec(&self) -> Result<Codec> {
+        let columns = self.columns()?;
+        let names = columns.fields().iter().map(|field| field.name().as_str());
+        match names.clone().enumerate().find(|(place, name)| names.clone().take(*place).any(|other| other == *name)) {
+            Some((_, name)) => {
+                let reason = format!("two columns are called {name}, and a table needs different names; add AS to one of them");
+                Err(SqlError::new(&self.query, reason))
+            }
+            None => self.codec(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The keys and aggregates of a GROUP BY, over record batches.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
@@ -15,6 +16,7 @@ use super::codec::{Codec, Row};
 use super::narrow::{evaluate, physical, with_columns};
 use super::render::Result;
 use super::time_window::{Shape, column, stamps};
+use crate::udf::Folds;
 
 /// The contributions of a group, with its time.
 pub(crate) type Timed = (Option<i64>, (Row, Vec<Part>));
@@ -38,8 +40,31 @@ struct Call {
 }
 
 /// Joins two contributions to the same group.
-pub(crate) fn merge(a: Vec<Part>, b: Vec<Part>) -> Vec<Part> {
-    a.into_iter().zip(b).map(|(a, b)| a.merge(b)).collect()
+#[derive(Clone)]
+pub(crate) struct Merge(Rc<[Option<Arc<dyn Folds>>]>);
+
+impl Merge {
+    pub fn of(&self, a: Vec<Part>, b: Vec<Part>) -> Vec<Part> {
+        a.into_iter().zip(b).zip(self.0.iter()).map(|((a, b), user)| a.merge(b, user.as_deref())).collect()
+    }
+
+    /// Of this many aggregates, none of which is one of the program.
+    #[cfg(test)]
+    pub fn plain(aggregates: usize) -> Self {
+        Merge(vec![None; aggregates].into())
+    }
+
+    /// The same as a function, also of nothing and the first contribution.
+    pub fn folded(&self) -> impl Fn(Vec<Part>, Vec<Part>) -> Vec<Part> + Clone + 'static {
+        let merge = self.clone();
+        move |old: Vec<Part>, new| if old.is_empty() { new } else { merge.of(old, new) }
+    }
+
+    /// The same as a function.
+    pub fn reduced(&self) -> impl Fn(Vec<Part>, Vec<Part>) -> Vec<Part> + Clone + 'static {
+        let merge = self.clone();
+        move |a, b| merge.of(a, b)
+    }
 }
 
 impl Groups {
@@ -75,6 +100,11 @@ impl Groups {
             output: output.clone(),
             window: window.transpose()?,
         })
+    }
+
+    /// What joins two contributions to a group.
+    pub fn merge(&self) -> Merge {
+        Merge(self.aggregates.iter().map(|call| call.accumulator.user()).collect())
     }
 
     /// What each group keeps, and what makes it grow.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{JoinType, NullEquality};
-use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use tidemill::prelude::View;
 
 use super::changing::mapped;
 use super::codec::{Codec, Row};
+use super::conditional_join::{takes_back, unknown};
 use super::explain::Kept;
 use super::narrow::{evaluate, physical, with_columns};
 use super::render::{Rendered, Renderer, Result};
@@ -28,12 +28,6 @@ impl<'s> Renderer<'_, 's> {
         if left != right {
             return self.static_join(join, left);
         }
-        if join.null_aware {
-            return self.refused("NOT IN", &["NOT", "IN"], "use NOT EXISTS, which takes a null for a value that is not there");
-        }
-        if join.on.is_empty() {
-            return self.refused("a join without equal columns", &["JOIN"], "join by a column that both have: ON a.id = b.id");
-        }
         let (a, b) = (self.inner().render(&join.left)?, self.inner().render(&join.right)?);
         let outer = matches!(join.join_type, JoinType::Left | JoinType::Right | JoinType::Full);
         let (a, b) = match (a, b, times(join)) {
@@ -44,28 +38,23 @@ impl<'s> Renderer<'_, 's> {
             }
             (a, b, _) => (a, b),
         };
-        if join.filter.is_some() && join.join_type != JoinType::Inner {
-            let text = format!("a {} join with a condition beside its equal columns", join.join_type);
-            return self.refused(
-                &text,
-                &["JOIN"],
-                "put the condition into a query of that side, or give both a watermark and bound their times with BETWEEN",
-            );
-        }
         let ((a, x), (b, y)) = (self.viewed(a, &join.left)?, self.viewed(b, &join.right)?);
+        let alone = if join.on.is_empty() { "; without equal columns on one worker" } else { "" };
         let verb = format!("{} join", join.join_type);
-        self.keeps(&verb, Kept::of("all rows of both sides, arranged by key", "every row"));
-        let joined = joined(self.query, self.state, join, &a, &b)?;
-        let back = match join.join_type {
-            JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi => x.or(y),
-            JoinType::LeftAnti | JoinType::RightAnti => self.part(&["NOT", "EXISTS"]),
-            _ => self.part(&["JOIN"]),
+        self.keeps(&verb, Kept::of(&format!("all rows of both sides, arranged by key{alone}"), "every row"));
+        // A row of a side that is taken back may take another one with it.
+        let back = match takes_back(join.join_type) {
+            Some(_) if join.null_aware => self.part(&["NOT", "IN"]),
+            Some(words) => self.part(words),
+            None => x.or(y),
         };
-        let joined = Rendered::Changing(joined, back);
-        match &join.filter {
-            Some(condition) => self.filter(joined, condition, &join.schema),
-            None => Ok(joined),
-        }
+        let simple = join.filter.is_none() && !matches!(join.join_type, JoinType::LeftMark | JoinType::RightMark);
+        let rows = match join.join_type {
+            _ if join.null_aware => self.not_in(join, &a, &b)?,
+            _ if simple => joined(self.query, self.state, join, &a, &b)?,
+            _ => self.conditional_join(join, &a, &b)?,
+        };
+        Ok(Rendered::Changing(rows, back))
     }
 
     /// A stream with a static table: DataFusion joins each record batch.
@@ -109,22 +98,18 @@ fn joined<'s>(
     let (lefts, rights): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
     let left = keyed(query, state, &join.left, &lefts, left, (1, join.null_equality))?;
     let right = keyed(query, state, &join.right, &rights, right, (2, join.null_equality))?;
-    let rows = Rows::new(join, query)?;
+    let rows = Rc::new(Rows::new(join, query)?);
     let both = |l, r| (Some(l), Some(r));
     Ok(match join.join_type {
-        JoinType::Inner => rows.of(&left.join(&right).map(move |(_, (l, r))| both(l, r))),
-        JoinType::Left => rows.of(&left.left_outer_join(&right).map(|(_, (l, r))| (Some(l), r))),
-        JoinType::Right => rows.of(&left.right_outer_join(&right).map(|(_, (l, r))| (l, Some(r)))),
-        JoinType::Full => rows.of(&left.full_outer_join(&right).map(|(_, pair)| pair)),
+        JoinType::Inner => Rows::of(&rows, &left.join(&right).map(move |(_, (l, r))| both(l, r))),
+        JoinType::Left => Rows::of(&rows, &left.left_outer_join(&right).map(|(_, (l, r))| (Some(l), r))),
+        JoinType::Right => Rows::of(&rows, &left.right_outer_join(&right).map(|(_, (l, r))| (l, Some(r)))),
+        JoinType::Full => Rows::of(&rows, &left.full_outer_join(&right).map(|(_, pair)| pair)),
         JoinType::LeftSemi => left.semi_join(&right).map(|(_, row)| row),
         JoinType::LeftAnti => left.anti_join(&right).map(|(_, row)| row),
         JoinType::RightSemi => right.semi_join(&left).map(|(_, row)| row),
         JoinType::RightAnti => right.anti_join(&left).map(|(_, row)| row),
-        other => {
-            return Err(DataFusionError::Plan(format!(
-                "a {other} join cannot be kept up to date over a stream; use LEFT SEMI JOIN"
-            )));
-        }
+        other => unknown(other)?,
     })
 }
 
@@ -132,24 +117,34 @@ fn side(plan: &LogicalPlan) -> Result<Codec> {
     Ok(Codec::new(plan.schema().inner())?)
 }
 
+/// The keys of the rows of a side.
+pub(super) fn keys(
+    state: &SessionState,
+    plan: &LogicalPlan,
+    on: &[Expr],
+    (this, nulls): (u8, NullEquality),
+) -> Result<impl Fn(&RecordBatch) -> Result<Vec<JoinKey>> + 'static> {
+    let expressions = physical(state, on, plan.schema())?;
+    let fields = expressions.iter().map(|e| e.return_field(plan.schema().as_arrow())).collect::<Result<Vec<_>>>()?;
+    let keys = Codec::new(&Arc::new(Schema::new(fields)))?;
+    Ok(move |batch: &RecordBatch| {
+        let columns = evaluate(&expressions, batch)?;
+        let alone = |row| nulls == NullEquality::NullEqualsNothing && columns.iter().any(|c: &ArrayRef| c.is_null(row));
+        let tags = (0..batch.num_rows()).map(|row| if alone(row) { this } else { 0 }).collect::<Vec<_>>();
+        Ok(keys.encode(&columns, batch.num_rows())?.into_iter().zip(tags).collect())
+    })
+}
+
 /// The rows of a side with their keys.
-fn keyed<'s>(
+pub(super) fn keyed<'s>(
     query: &str,
     state: &SessionState,
     plan: &LogicalPlan,
     on: &[Expr],
     rows: &View<'s, Row>,
-    (this, nulls): (u8, NullEquality),
+    side: (u8, NullEquality),
 ) -> Result<View<'s, (JoinKey, Row)>> {
-    let expressions = physical(state, on, plan.schema())?;
-    let fields = expressions.iter().map(|e| e.return_field(plan.schema().as_arrow())).collect::<Result<Vec<_>>>()?;
-    let keys = Codec::new(&Arc::new(Schema::new(fields)))?;
-    let key = move |batch: &RecordBatch| -> Result<Vec<JoinKey>> {
-        let columns = evaluate(&expressions, batch)?;
-        let alone = |row| nulls == NullEquality::NullEqualsNothing && columns.iter().any(|c: &ArrayRef| c.is_null(row));
-        let tags = (0..batch.num_rows()).map(|row| if alone(row) { this } else { 0 }).collect::<Vec<_>>();
-        Ok(keys.encode(&columns, batch.num_rows())?.into_iter().zip(tags).collect())
-    };
+    let key = keys(state, plan, on, side)?;
     mapped(query, rows, plan.schema().inner(), move |batch, rows| Ok(key(&batch)?.into_iter().zip(rows).map(Some).collect()))
 }
 
@@ -167,9 +162,10 @@ impl Rows {
         Ok(Rows { left: side(&join.left)?, right: side(&join.right)?, output, query: query.to_owned() })
     }
 
-    fn of<'s>(self, pairs: &View<'s, (Option<Row>, Option<Row>)>) -> View<'s, Row> {
+    pub fn of<'s>(rows: &Rc<Rows>, pairs: &View<'s, (Option<Row>, Option<Row>)>) -> View<'s, Row> {
+        let make = rows.clone();
         pairs.map_vectorized(move |pairs| {
-            let rows = self.rows(&pairs).unwrap_or_else(|e| panic!("{}: {}", self.query, e.strip_backtrace()));
+            let rows = make.rows(&pairs).unwrap_or_else(|e| panic!("{}: {}", make.query, e.strip_backtrace()));
             rows.into_iter().map(Some).collect()
         })
     }

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::DFSchema;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::logical_plan::builder::UNNAMED_TABLE;
 use datafusion::logical_expr::{Expr, FetchType, LogicalPlan, SkipType};
 use tidemill::prelude::{BadRecord, DStream, View};
 
@@ -22,7 +23,8 @@ use super::codec::{Codec, Row};
 use super::explain::{Kept, Notes};
 use super::narrow::Narrow;
 use super::place::place;
-use super::tables::{Asked, Source, Streams};
+use super::recursive::is_work_table;
+use super::tables::{Asked, Source, Streams, Table};
 use super::unnest::unnested;
 use crate::session::TableSession;
 
@@ -65,16 +67,6 @@ pub(super) fn schema(plan: &LogicalPlan) -> Arc<Schema> {
     plan.schema().inner().clone()
 }
 
-/// Whether an expression of this node has a subquery as a value.
-fn asks_for_a_value(plan: &LogicalPlan) -> Result<bool> {
-    let mut found = false;
-    plan.apply_expressions(|expr| {
-        found |= expr.exists(|part| Ok(matches!(part, Expr::ScalarSubquery(_))))?;
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(found)
-}
-
 /// How many rows an ORDER BY takes, perhaps below expressions that make one row of each.
 fn sorted(plan: &LogicalPlan) -> Option<usize> {
     match plan {
@@ -87,13 +79,6 @@ fn sorted(plan: &LogicalPlan) -> Option<usize> {
 
 impl<'s> Renderer<'_, 's> {
     pub fn render(&self, plan: &LogicalPlan) -> Result<Rendered<'s>> {
-        if asks_for_a_value(plan)? {
-            return self.refused(
-                "a subquery as a value",
-                &[],
-                "join the query by a column, or ask the session for the value first and write it into the query",
-            );
-        }
         self.notes.borrow_mut().enter();
         let rendered = self.node(plan);
         self.notes.borrow_mut().leave();
@@ -104,10 +89,13 @@ impl<'s> Renderer<'_, 's> {
         match plan {
             LogicalPlan::TableScan(scan) => {
                 let name = scan.table_name.table();
-                let Some(source) = self.streams.get(name) else {
+                let Some(table) = self.streams.get(name) else {
+                    // A table of rows has no name of its own, but the query has one for it.
+                    let known = self.notes.borrow().name.clone();
+                    let name = known.filter(|_| name == UNNAMED_TABLE).unwrap_or_else(|| name.to_owned());
                     return self.refused(
                         &format!("the table {name}, which is not a stream,"),
-                        &[name],
+                        &[&name],
                         "register a stream, or ask the session for it",
                     );
                 };
@@ -122,14 +110,29 @@ impl<'s> Renderer<'_, 's> {
                 if let Some(places) = &scan.projection {
                     narrow = narrow.columns(places);
                 }
-                self.keeps(&format!("the stream {name}"), Kept::NOTHING);
-                let mut rendered = Rendered::Growing(source.clone(), narrow.named(scan.projected_schema.inner()));
+                let mut rendered = match table {
+                    Table::Stream(source) => {
+                        self.keeps(&format!("the stream {name}"), Kept::NOTHING);
+                        Rendered::Growing(source.clone(), narrow.named(scan.projected_schema.inner()))
+                    }
+                    Table::View(view) => {
+                        self.keeps(&format!("the view {name}"), Kept::NOTHING);
+                        let rows = Rendered::Changing(view.clone(), Some(format!("the view {name}")));
+                        let narrow = narrow.named(scan.projected_schema.inner());
+                        self.stepped(rows, narrow, &scan.source.schema(), scan.projected_schema.inner())?
+                    }
+                };
                 for filter in &scan.filters {
                     rendered = self.filter(rendered, filter, &scan.projected_schema)?;
                 }
                 Ok(rendered)
             }
             LogicalPlan::SubqueryAlias(alias) => {
+                // The innermost name is that of the table; the others are those of the query, and those of verbs.
+                let name = alias.alias.table();
+                if !name.starts_with("__") {
+                    self.notes.borrow_mut().name = Some(name.to_owned());
+                }
                 // The names are those of the query from here on.
                 let step = Narrow::default().named(alias.schema.inner());
                 Ok(match self.node(&alias.input)? {
@@ -162,6 +165,7 @@ impl<'s> Renderer<'_, 's> {
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Sort(sort) => self.sort(sort),
             LogicalPlan::Union(union) => self.union(union),
+            LogicalPlan::RecursiveQuery(recursive) => self.recursive(recursive),
             LogicalPlan::Limit(limit) => match (limit.get_skip_type()?, limit.get_fetch_type()?) {
                 (SkipType::Literal(0), FetchType::Literal(Some(n))) if sorted(&limit.input) == Some(n) => self.node(&limit.input),
                 (SkipType::Literal(0), _) => {
@@ -274,6 +278,9 @@ impl<'s> Renderer<'_, 's> {
 
     /// Whether a plan reads a stream.
     pub(super) fn streams_in(&self, plan: &LogicalPlan) -> Result<bool> {
-        plan.exists(|node| Ok(matches!(node, LogicalPlan::TableScan(scan) if self.streams.contains_key(scan.table_name.table()))))
+        plan.exists(|node| {
+            let LogicalPlan::TableScan(scan) = node else { return Ok(false) };
+            Ok(!is_work_table(scan) && self.streams.contains_key(scan.table_name.table()))
+        })
     }
 }

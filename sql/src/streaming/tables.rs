@@ -14,7 +14,7 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use serde::{Deserialize, Serialize};
-use tidemill::prelude::{BadRecord, BoxError, DStream, Data};
+use tidemill::prelude::{BadRecord, BoxError, DStream, Data, View};
 
 use super::accumulator::Part;
 use super::bad_rows::tried;
@@ -61,8 +61,17 @@ pub struct StreamTables<'s> {
     pub(super) has_offsets: Rc<Cell<bool>>,
 }
 
-/// Streams by the name of their table.
-pub(crate) type Streams<'s> = HashMap<String, Rc<dyn Source<'s> + 's>>;
+/// Streams and views by the name of their table.
+pub(crate) type Streams<'s> = HashMap<String, Table<'s>>;
+
+/// What a table has its rows of.
+#[derive(Clone)]
+pub(crate) enum Table<'s> {
+    /// A stream: rows never leave.
+    Stream(Rc<dyn Source<'s> + 's>),
+    /// A view of the program.
+    View(View<'s, Row>),
+}
 
 impl<'s> StreamTables<'s> {
     /// No streams. Queries also see the tables that the session has now.
@@ -146,8 +155,8 @@ impl<'s> StreamTables<'s> {
     {
         let watermark = watermark.try_into()?;
         let thing = format!("with_watermark({name}, {column})");
-        let source = self.streams.borrow().get(&names::table(name)).cloned();
-        let Some(source) = source else {
+        let table = self.streams.borrow().get(&names::table(name)).cloned();
+        let Some(Table::Stream(source)) = table else {
             let mut known: Vec<String> = self.streams.borrow().keys().cloned().collect();
             known.sort();
             return Err(SqlError::new(
@@ -207,7 +216,7 @@ impl<'s> StreamTables<'s> {
     /// Gives a name to a source of rows with these columns.
     pub(super) fn add(&self, name: &str, schema: Arc<Schema>, source: Rc<dyn Source<'s> + 's>) -> Result<()> {
         self.session.register(name, Arc::new(EmptyTable::new(schema)))?;
-        self.streams.borrow_mut().insert(names::table(name), source);
+        self.streams.borrow_mut().insert(names::table(name), Table::Stream(source));
         Ok(())
     }
 }

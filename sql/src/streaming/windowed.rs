@@ -15,7 +15,7 @@ use super::accumulator::Part;
 use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::explain::Kept;
-use super::groups::{Groups, Timed, merge};
+use super::groups::{Groups, Merge, Timed};
 use super::narrow::Narrow;
 use super::render::{Rendered, Renderer, Result, Windows, schema};
 use super::span::duration;
@@ -102,10 +102,10 @@ impl<'s> Renderer<'_, 's> {
         self.errors.borrow_mut().push(events.errors());
         let events = events.map(|(_, pair)| pair);
         let windows: WindowedView<'s, (Row, Vec<Part>)> = match shape {
-            Shape::Session { gap } => events.session(duration(gap)).reduce_by_key(merge),
+            Shape::Session { gap } => events.session(duration(gap)).reduce_by_key(groups.merge().reduced()),
             Shape::Every { length, slide, offset } => {
                 let every = Slide::every(duration(slide)).offset(duration(offset));
-                events.sliding(duration(length), every).allowed_lateness(mark.lateness()).reduce_by_key(merge)
+                events.sliding(duration(length), every).allowed_lateness(mark.lateness()).reduce_by_key(groups.merge().reduced())
             }
         };
         let codec = Rc::new(Codec::new(output)?);
@@ -143,14 +143,18 @@ impl<'s> Renderer<'_, 's> {
         output: &Arc<Schema>,
     ) -> Result<Rendered<'s>> {
         let from = schema(&plan.input);
-        let of = groups.clone();
+        let (of, merge) = (groups.clone(), groups.merge());
+        let joined = {
+            let merge = merge.clone();
+            move |a, b| joined(&merge, a, b)
+        };
         let by_window: View<'s, (InWindow, Vec<Part>)> = match shape {
             Shape::Session { gap } => {
                 let one = move |(time, (key, parts)): Timed| time.map(|time| (key, vec![(time, time + gap, parts)]));
                 let sessions = match input {
                     Rendered::Growing(source, narrow) => {
                         let timed = source.timed(&self.asked(), Rc::new(move |batch| of.timed(&narrow.run(batch)?)));
-                        timed.flat_map(one).reduce_by_key(joined).fold_by_key(Vec::new(), joined)
+                        timed.flat_map(one).reduce_by_key(joined.clone()).fold_by_key(Vec::new(), joined)
                     }
                     Rendered::Changing(view, _) => {
                         let each = move |batch: RecordBatch, _| Ok(of.timed(&batch)?.into_iter().map(one).collect());
@@ -166,18 +170,17 @@ impl<'s> Renderer<'_, 's> {
                 let panes = match input {
                     Rendered::Growing(source, narrow) => {
                         let timed = source.timed(&self.asked(), Rc::new(move |batch| of.panes(&narrow.run(batch)?)));
-                        let folded = |old: Vec<Part>, new| if old.is_empty() { new } else { merge(old, new) };
-                        timed.flat_map(one).reduce_by_key(merge).fold_by_key(Vec::new(), folded)
+                        timed.flat_map(one).reduce_by_key(merge.reduced()).fold_by_key(Vec::new(), merge.folded())
                     }
                     Rendered::Changing(view, _) => {
                         let each = move |batch: RecordBatch, _| Ok(of.timed(&batch)?.into_iter().map(one).collect());
-                        mapped(self.query, &view, &from, each)?.reduce_by_key(merge)
+                        mapped(self.query, &view, &from, each)?.reduce_by_key(merge.reduced())
                     }
                 };
                 let windows = panes.flat_map(move |((key, pane), parts): ((Row, i64), Vec<Part>)| {
                     shape.windows_of(pane).into_iter().map(move |window| ((key.clone(), window), parts.clone()))
                 });
-                windows.reduce_by_key(merge)
+                windows.reduce_by_key(merge.reduced())
             }
         };
         let (codec, query) = (Codec::new(output)?, self.query.to_owned());
@@ -198,7 +201,7 @@ fn results(query: &str, groups: &Groups, codec: &Codec, rows: &[(&Row, &Vec<Part
 }
 
 /// The sessions of two sets of them, in order: those that overlap are one.
-fn joined(a: Vec<Session>, b: Vec<Session>) -> Vec<Session> {
+fn joined(merge: &Merge, a: Vec<Session>, b: Vec<Session>) -> Vec<Session> {
     let mut all: Vec<Session> = a.into_iter().chain(b).collect();
     all.sort_by_key(|(start, end, _)| (*start, *end));
     let mut joined: Vec<Session> = Vec::with_capacity(all.len());
@@ -206,7 +209,7 @@ fn joined(a: Vec<Session>, b: Vec<Session>) -> Vec<Session> {
         match joined.last_mut() {
             Some(last) if start < last.1 => {
                 last.1 = last.1.max(end);
-                last.2 = merge(std::mem::take(&mut last.2), parts);
+                last.2 = merge.of(std::mem::take(&mut last.2), parts);
             }
             _ => joined.push((start, end, parts)),
         }
@@ -221,8 +224,8 @@ mod tests {
     #[test]
     fn a_row_joins_the_sessions_that_it_is_near() {
         let row = |time| vec![(time, time + 5, vec![Part::Count(1)])];
-        let all = [10, 16, 30, 13].into_iter().map(row).fold(Vec::new(), joined);
+        let all = [10, 16, 30, 13].into_iter().map(row).fold(Vec::new(), |a, b| joined(&Merge::plain(1), a, b));
         assert_eq!(all, [(10, 21, vec![Part::Count(3)]), (30, 35, vec![Part::Count(1)])]);
-        assert_eq!(joined(row(10), row(15)).len(), 2, "a session ends before the row that is a gap later");
+        assert_eq!(joined(&Merge::plain(1), row(10), row(15)).len(), 2, "a session ends before the row that is a gap later");
     }
 }
