@@ -49,6 +49,7 @@ pub(crate) struct Metrics {
     now: Arc<Mutex<Now>>,
     listeners: Arc<Mutex<Vec<Arc<dyn StreamingListener>>>>,
     /// Who was refused at the cluster's port of this process, and at its port for readers.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "there are no readers"))]
     pub callers: Refusals,
     #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "there are no readers"))]
     pub readers: Refusals,

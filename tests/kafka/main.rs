@@ -29,6 +29,7 @@ mod sink;
 mod slow_output;
 mod splits;
 mod starts;
+mod statistics;
 #[cfg(feature = "ssl")]
 mod tls;
 mod topics;
