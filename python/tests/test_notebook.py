@@ -1,6 +1,7 @@
 """Notebooks: those of examples/notebooks run, and show what they should."""
 
 import datetime
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +49,9 @@ def test_the_notebook_of_tweets():
 def test_the_notebook_of_a_web_log():
     cells = executed(nbformat.read(NOTEBOOKS / "web_log.ipynb", 4))
     assert "(200, " in html(cell_of(cells, "countByValueAndWindow"))
-    assert "/tides', " in html(cell_of(cells, "updateStateByKey"))
+    # Paths are random, so four of them have nearly the same size: three are shown, the largest first.
+    sizes = [int(size) for size in re.findall(r"\('/[^']*', (\d+)\)", html(cell_of(cells, "updateStateByKey")))]
+    assert len(sizes) == 3 and sizes == sorted(sizes, reverse=True)
     assert len(cell_of(cells, "countByValue().pprint()").outputs) == 1
     error = next(cell for cell in cells if cell.source == "errors[-1]")
     assert ">500</td>" in html(error) and "batch 20" in html(error)
@@ -107,7 +110,8 @@ def test_an_interrupted_cell_ends_the_job(tmp_path):
     kernel, client = start_new_kernel(kernel_name="python3")
     try:
         client.execute_interactive(PROGRAM.format(directory=str(tmp_path)), timeout=TIMEOUT, output_hook=lambda message: None)
-        client.execute(WAITS)
+        # Otherwise the kernel also drops a cell that comes soon after the error.
+        client.execute(WAITS, stop_on_error=False)
         reply = client.get_shell_msg(timeout=TIMEOUT)
         assert reply["content"]["ename"] == "KeyboardInterrupt"
         said = []

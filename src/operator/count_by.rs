@@ -36,7 +36,7 @@ where
     /// The batch, for messages: a row has no time of its own.
     ///
     /// ```
-    /// use tidemill::{prelude::*, testing::check};
+    /// use tidemill::testing::check;
     /// check([vec![7], vec![7]], |s| s.count_by(|n: &i64, out| out.push(&(*n, out.time().millis() > 0))), [7, 7].map(|n| vec![((n, true), 1)]));
     /// ```
     pub fn time(&self) -> BatchTime {
