@@ -136,6 +136,12 @@ def hop(rows, origin):
     return bars("5,000 slides of a sliding count, all rows at each: seconds", ["Less is better. Slide 1 s, 1,000 records a second.", origin], bar)
 
 
+def nexmark(rows, origin):
+    """The rate of each query, at one worker and at two."""
+    bar = [(f"{series}, q{x:g}", *figures["events/s"]) for (series, x), figures in sorted(rows.items(), key=lambda row: row[0][::-1])]
+    return bars("NEXMark as SQL: events a second", ["More is better. Generator to blackhole.", origin], bar)
+
+
 def scaling(rows, origin):
     return lines("Running totals: M records a second", ["More is better. 100,000 records a batch.", origin], "workers", by_series(rows, ["M records/s"]))
 
@@ -151,7 +157,7 @@ def scale(dimension):
     return lambda rows, origin: lines(title, ["Less is better. All threads together.", origin], dimension, by_series(rows, ["CPU ms"]))
 
 
-PICTURES = {"throughput": throughput, "latency": latency, "windows": windows, "hop": hop, "scaling": scaling, "graph_changes": graph_changes}
+PICTURES = {"throughput": throughput, "latency": latency, "windows": windows, "hop": hop, "nexmark": nexmark, "scaling": scaling, "graph_changes": graph_changes}
 PICTURES |= {f"scale_{dimension}": scale(dimension) for dimension in ["workers", "processes", "partitions", "keys", "outputs", "windows", "history"]}
 
 

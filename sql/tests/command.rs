@@ -4,6 +4,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use tidemill::cli::generate::{BEGIN_MS, Generate, Nexmark};
+
+#[allow(dead_code, reason = "tests of the queries use the rest")]
+#[path = "../nexmark/tables.rs"]
+mod tables;
+
 /// A directory of a test, which goes with it.
 struct Dir(PathBuf);
 
@@ -65,6 +71,28 @@ fn the_words_of_files_are_counted() {
     for workers in ["1", "2", "4"] {
         assert_eq!(printed(&dir, &example("wordcount.sql"), workers), expected);
     }
+}
+
+#[test]
+fn the_events_of_an_auction_house_are_read() {
+    let (mut nexmark, mut events, mut lines) = (Nexmark::new(7), Vec::new(), Vec::new());
+    for n in 0..3_000 {
+        // The same events once more, as lines.
+        events.push(nexmark.event(BEGIN_MS + n));
+    }
+    let mut nexmark = Nexmark::new(7);
+    for n in 0..3_000 {
+        nexmark.write(BEGIN_MS + n, &mut lines);
+        lines.push(b'\n');
+    }
+    let (first, second) = lines.split_at(lines.iter().skip(400_000).position(|b| *b == b'\n').unwrap() + 400_001);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let dir = Dir::new("nexmark", &[("events/a.json", &text(first)), ("events/b.json", &text(second))]);
+    let session = tables::rows(&events, |bid| bid.date_time).unwrap();
+    let (_, query) = tables::QUERIES.iter().find(|(name, _)| *name == "q4").unwrap();
+    let expected = session.sql(&format!("{query} ORDER BY category")).unwrap().show_string(20, 20).unwrap();
+    let out = printed(&dir, &example("nexmark.sql"), "2");
+    assert!(expected.lines().count() == 9 && out.ends_with(&format!("{expected}\n")), "{expected}\n{out}");
 }
 
 const HEADER: &str = "Trip ID,Duration,Start Date,Start Station,Start Terminal,End Date,End Station,End Terminal,Bike #,Subscriber Type,Zip Code\n";

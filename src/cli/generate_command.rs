@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use flate2::bufread::MultiGzDecoder;
 
 use super::args;
-use super::generate::{BEGIN_MS, Generate, Pace, Spoiled, Tweets, Weblogs, Words};
+use super::generate::{BEGIN_MS, Generate, Nexmark, Pace, Spoiled, Tweets, Weblogs, Words};
 use super::stop::stop_on_signals;
 use super::terminal::{Terminal, grouped, listened};
 use crate::core::error::{BoxError, Error};
@@ -23,7 +23,7 @@ pub struct Args {
     /// Kafka brokers, HOST:PORT [default: write lines to stdout]
     #[arg(long, value_name = "LIST")]
     brokers: Option<String>,
-    /// The topic, created if it does not exist [default: twitter, words or weblogs]
+    /// The topic, created if it does not exist [default: twitter, words, weblogs or nexmark]
     #[arg(long, requires = "brokers")]
     topic: Option<String>,
     /// A stream of Kinesis, created if it does not exist; credentials are those of the environment
@@ -70,6 +70,8 @@ enum Kind {
     Words,
     /// Requests in Combined Log Format
     Weblogs,
+    /// People, auctions and bids of the benchmark NEXMark as JSON
+    Nexmark,
 }
 
 impl Args {
@@ -85,6 +87,7 @@ impl Kind {
             Kind::Tweets => "twitter",
             Kind::Words => "words",
             Kind::Weblogs => "weblogs",
+            Kind::Nexmark => "nexmark",
         }
     }
 }
@@ -107,6 +110,7 @@ impl From {
         let generator: Box<dyn Generate> = match args.kind {
             Kind::Tweets => Box::new(Spoiled::new(Tweets::new(seed), bad, seed)),
             Kind::Weblogs => Box::new(Spoiled::new(Weblogs::new(seed), bad, seed)),
+            Kind::Nexmark => Box::new(Spoiled::new(Nexmark::new(seed), bad, seed)),
             Kind::Words => {
                 let words = args.line.map_or_else(|| Words::json(seed), |n| Words::lines(seed, n.into()));
                 Box::new(Spoiled::new(words, bad, seed))
@@ -303,6 +307,7 @@ fn name(args: &Args) -> &'static str {
         Kind::Words if args.line.is_some() => "lines",
         Kind::Words => "words",
         Kind::Weblogs => "requests",
+        Kind::Nexmark => "events",
     }
 }
 

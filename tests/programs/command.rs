@@ -8,7 +8,7 @@ fn tidemill(args: &[&str]) -> Ended {
 
 #[test]
 fn the_same_seed_gives_the_same_lines() {
-    for kind in ["tweets", "words", "weblogs"] {
+    for kind in ["tweets", "words", "weblogs", "nexmark"] {
         let of = |seed| tidemill(&["gen", kind, "--count", "50", "--seed", seed]);
         let (a, b, c) = (of("3"), of("3"), of("4"));
         assert_eq!(a.out.lines().count(), 50, "{kind}");

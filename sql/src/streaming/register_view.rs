@@ -24,14 +24,15 @@ impl<'s> StreamTables<'s> {
     /// ```
     /// use tidemill::testing::check;
     /// use tidemill_sql::{StreamTables, TableSession};
-    /// // How many words have each number of letters, of the last two batches.
-    /// check([vec!["to", "be"], vec!["tide"], vec![]], |stream| {
+    /// // How many of the words that are there have each number of letters. A word comes (1) or leaves (-1).
+    /// let batches = [vec![("to", 1_i64), ("be", 1)], vec![("tide", 1), ("be", -1)], vec![("to", -1)]];
+    /// check(batches, |stream| {
     ///     let tables = StreamTables::new(&TableSession::new());
-    ///     let recent = stream.map(String::from).window(tidemill::prelude::millis(2), tidemill::prelude::millis(1)).count_by_value();
-    ///     tables.register_view("recent", &recent).unwrap();
-    ///     let counts = tables.sql("select length(_1), sum(_2) from recent group by length(_1)").unwrap();
-    ///     counts.view::<(i32, i64)>().unwrap().complete()
-    /// }, [vec![(2, 2)], vec![(2, 2), (4, 1)], vec![(4, 1)]]);
+    ///     let counts = stream.map(|(word, n)| (word.to_owned(), n)).sum_by_key();
+    ///     tables.register_view("words", &counts.filter(|(_, n)| *n > 0)).unwrap();
+    ///     let lengths = tables.sql("select length(_1), sum(_2) from words group by length(_1)").unwrap();
+    ///     lengths.view::<(i32, i64)>().unwrap().complete()
+    /// }, [vec![(2, 2)], vec![(2, 1), (4, 1)], vec![(4, 1)]]);
     /// ```
     #[doc(alias = "createOrReplaceTempView")]
     pub fn register_view<T: Key>(&self, name: &str, view: &View<'s, T>) -> Result<()> {

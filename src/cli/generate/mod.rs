@@ -1,8 +1,9 @@
 //! Generated input data for programs. The same seed gives the same bytes.
 //!
-//! [`Tweets`], [`Words`] and [`Weblogs`] write one record per call. [`Spoiled`] makes some of them unreadable. [`Pace`] returns how
+//! [`Tweets`], [`Words`], [`Weblogs`] and [`Nexmark`] write one record per call. [`Spoiled`] makes some of them unreadable. [`Pace`] returns how
 //! many are due.
 
+pub mod nexmark;
 mod pace;
 mod random;
 mod spoiled;
@@ -10,6 +11,7 @@ mod tweets;
 mod weblogs;
 mod words;
 
+pub use nexmark::Nexmark;
 pub use pace::Pace;
 pub use random::{Random, Zipf};
 pub use spoiled::{Spoiled, spoil_json};

@@ -26,7 +26,7 @@ type ForeachBatch = Box<dyn FnMut(BatchTime, DataFrame) -> std::result::Result<(
 /// | `csv`, `json`, `text` | append | `path`: a directory with one for each batch; those of the format |
 /// | `parquet` (feature `parquet`) | append | `path`: as for `csv` |
 /// | `kafka` (feature `kafka`) | all | `kafka.bootstrap.servers` and all `kafka.*`, `topic`, `sink.delivery-guarantee` |
-/// | `noop` | all | |
+/// | `noop` | all | rows are counted on the worker that makes them, and go nowhere |
 ///
 /// Files are written exactly once if the job has a checkpoint directory, and Kafka with `sink.delivery-guarantee=exactly-once`. The default mode
 /// is append, as in Spark.
@@ -175,7 +175,7 @@ impl DataStreamWriter<'_, '_> {
                     frame.memory(mode, &frame.tables.parent, name)
                 }
             },
-            "noop" => counted(frame, mode, definition, Box::new(|_, _| Ok(()))),
+            "noop" => dropped(frame, mode, definition),
             "csv" | "json" | "text" => files::write(frame, &self.format, &self.options, mode),
             #[cfg(feature = "parquet")]
             "parquet" => super::parquet::write(frame, &self.options, mode),
@@ -228,6 +228,16 @@ fn counted(frame: &StreamingDataFrame<'_>, mode: OutputMode, query: Arc<Definiti
         query.wrote(time, rows);
         Ok(())
     })
+}
+
+/// Rows are counted where they are made, and go nowhere.
+fn dropped(frame: &StreamingDataFrame<'_>, mode: OutputMode, query: Arc<Definition>) -> Result<()> {
+    let counts = frame.leaving(mode)?.map_partitions(|rows: Vec<_>| [rows.len() as u64]);
+    counts.foreach_batch(move |batch| {
+        query.wrote(batch.time(), batch.iter().sum());
+        Ok(())
+    });
+    Ok(())
 }
 
 fn console(frame: &StreamingDataFrame<'_>, mode: OutputMode, options: &Options, query: Arc<Definition>) -> Result<()> {
