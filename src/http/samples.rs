@@ -226,12 +226,9 @@ fn processes(to: &mut Samples, now: &Now) {
 
 /// What the workers hold in memory, as each has told last.
 fn memory(to: &mut Samples, now: &Now) {
-    let states = || {
-        now.states.iter().enumerate().map(|(number, (name, _))| {
-            let held: Held = now.held.values().filter_map(|worker| worker.states.get(number)).copied().sum();
-            (vec![("state", name.clone())], held)
-        })
-    };
+    let state =
+        |(number, (name, _)): (usize, &(String, String))| (vec![("state", name.clone())], now.held_of(number).sum::<Held>());
+    let states = || now.states.iter().enumerate().map(state);
     to.metric("tidemill_state_keys", GAUGE, "Keys that a state holds.", states().map(|(labels, held)| (labels, held.keys)));
     to.metric(
         "tidemill_state_panes",
@@ -241,15 +238,14 @@ fn memory(to: &mut Samples, now: &Now) {
     );
     let bytes = states().map(|(labels, held)| (labels, held.bytes));
     to.metric("tidemill_state_memory_bytes", GAUGE, "About how many bytes a state takes, without what it points to.", bytes);
-    let dictionaries: Held = now.held.values().map(|worker| worker.dictionaries).sum();
+    let dictionaries = now.dictionaries();
     to.gauge("tidemill_dictionary_keys", "Keys in the dictionaries that verbs share.", dictionaries.keys);
     to.gauge(
         "tidemill_dictionary_bytes",
         "About how many bytes these dictionaries take, without what keys point to.",
         dictionaries.bytes,
     );
-    let arrangements: u64 = now.held.values().map(|worker| worker.arrangements).sum();
-    to.gauge("tidemill_arrangement_bytes", "Bytes of the arrangements of views by row.", arrangements);
+    to.gauge("tidemill_arrangement_bytes", "Bytes of the arrangements of views by row.", now.arrangements());
 }
 
 /// What the clients of Kafka in this process say.

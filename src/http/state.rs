@@ -38,19 +38,19 @@ pub(super) fn state(reader: &Reader) -> String {
 fn memory(now: &Now) -> Value {
     let size = |held: Held| json!({ "keys": held.keys, "panes": held.panes, "bytes": held.bytes });
     let states = now.states.iter().enumerate().map(|(number, (name, kind))| {
-        let workers: Vec<Held> = now.held.values().map(|worker| worker.states.get(number).copied().unwrap_or_default()).collect();
+        let workers: Vec<Held> = now.held_of(number).collect();
         let mut state = size(workers.iter().copied().sum());
         state["name"] = name.as_str().into();
         state["kind"] = kind.as_str().into();
         state["workers"] = workers.into_iter().map(size).collect();
         state
     });
-    let dictionaries: Held = now.held.values().map(|worker| worker.dictionaries).sum();
+    let dictionaries = now.dictionaries();
     json!({
         "states": states.collect::<Vec<_>>(),
         "dictionaries": { "keys": dictionaries.keys, "bytes": dictionaries.bytes },
         "processes": processes(now),
-        "arrangements": { "bytes": now.held.values().map(|worker| worker.arrangements).sum::<u64>() },
+        "arrangements": { "bytes": now.arrangements() },
     })
 }
 

@@ -37,6 +37,18 @@ pub(crate) struct Broker {
     pub errors: u64,
 }
 
+impl Broker {
+    /// What another connection to the broker says: the longest times, and the sums.
+    pub fn add(&mut self, other: &Broker) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.rtt = match (self.rtt, other.rtt) {
+            (Some((average, p99)), Some(other)) => Some((average.max(other.0), p99.max(other.1))),
+            (one, other) => one.or(other),
+        };
+    }
+}
+
 /// The clients of a process.
 #[derive(Default)]
 struct All {
@@ -94,24 +106,16 @@ pub(crate) fn now() -> Vec<Client> {
     lock(&ALL).clients.values().cloned().collect()
 }
 
-/// What the clients of each kind say of each broker together: the longest times, and the sums.
+/// What the clients of each kind say together, by kind and broker.
 pub(crate) fn brokers() -> BTreeMap<(String, String), Broker> {
     let all = lock(&ALL);
     let mut sums: BTreeMap<(String, String), Broker> = BTreeMap::new();
-    for ((kind, name), errors) in &all.gone {
-        let broker = Broker { name: name.clone(), errors: *errors, ..Broker::default() };
-        sums.insert((kind.clone(), name.clone()), broker);
+    for (broker, errors) in &all.gone {
+        sums.insert(broker.clone(), Broker { errors: *errors, ..Broker::default() });
     }
     for client in all.clients.values() {
         for broker in &client.brokers {
-            let sum = sums.entry((client.kind.clone(), broker.name.clone())).or_default();
-            sum.name.clone_from(&broker.name);
-            sum.requests += broker.requests;
-            sum.errors += broker.errors;
-            sum.rtt = match (sum.rtt, broker.rtt) {
-                (Some((average, p99)), Some(other)) => Some((average.max(other.0), p99.max(other.1))),
-                (one, other) => one.or(other),
-            };
+            sums.entry((client.kind.clone(), broker.name.clone())).or_default().add(broker);
         }
     }
     sums

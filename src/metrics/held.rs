@@ -16,9 +16,14 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// A structure of keys that is no window.
+    /// A structure of keys without slices of time.
     pub fn of_keys(keys: usize, bytes: usize) -> Held {
         Held { keys: keys as u64, panes: 0, bytes: bytes as u64 }
+    }
+
+    /// The same, with so many bytes more.
+    pub fn and_bytes(self, more: usize) -> Held {
+        Held { bytes: self.bytes + more as u64, ..self }
     }
 
     /// The same, with these panes.
@@ -61,7 +66,7 @@ mod tests {
 
     #[test]
     fn sizes_add_up() {
-        let all = [Held::of_keys(2, 16), Held::of_keys(1, 8).with_panes(5)];
+        let all = [Held::of_keys(2, 12).and_bytes(4), Held::of_keys(1, 8).with_panes(5)];
         assert_eq!(all.into_iter().sum::<Held>(), Held { keys: 3, panes: 5, bytes: 24 });
     }
 }

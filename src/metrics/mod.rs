@@ -34,7 +34,7 @@ use crate::core::time::BatchTime;
 
 pub use accumulators::{AccumulatorInfo, Accumulators};
 pub use batch::{BatchInfo, InputInfo, OutputInfo};
-use held::WorkerHeld;
+use held::{Held, WorkerHeld};
 use history::History;
 pub use listener::StreamingListener;
 pub use operator::{OperatorInfo, OperatorWork};
@@ -74,6 +74,24 @@ pub(crate) struct Now {
     pub processes: BTreeMap<usize, (Process, Refused)>,
     /// Whether the first batch is open.
     pub running: bool,
+}
+
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
+impl Now {
+    /// What each worker holds of the state of this number, in the order of the workers.
+    pub fn held_of(&self, state: usize) -> impl Iterator<Item = Held> {
+        self.held.values().map(move |worker| worker.states.get(state).copied().unwrap_or_default())
+    }
+
+    /// The dictionaries of all workers.
+    pub fn dictionaries(&self) -> Held {
+        self.held.values().map(|worker| worker.dictionaries).sum()
+    }
+
+    /// The bytes of the arrangements of all workers.
+    pub fn arrangements(&self) -> u64 {
+        self.held.values().map(|worker| worker.arrangements).sum()
+    }
 }
 
 impl Metrics {

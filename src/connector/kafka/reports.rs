@@ -192,18 +192,16 @@ fn client(s: Statistics) -> Client {
         let rtt = broker.rtt.as_ref().filter(|rtt| rtt.avg > 0).map(|rtt| (micros(rtt.avg), micros(rtt.p99)));
         let requests = whole(broker.outbuf_cnt) + whole(broker.waitresp_cnt);
         let errors = broker.txerrs + broker.rxerrs + broker.req_timeouts;
-        match brokers.iter_mut().find(|other| other.name == broker.nodename) {
+        let (name, state) = (broker.nodename.clone(), broker.state.clone());
+        let entry = clients::Broker { name, state, rtt, requests, errors };
+        match brokers.iter_mut().find(|other| other.name == entry.name) {
             Some(other) => {
-                (other.requests, other.errors, other.rtt) =
-                    (other.requests + requests, other.errors + errors, other.rtt.max(rtt));
+                other.add(&entry);
                 if broker.nodeid >= 0 {
-                    other.state.clone_from(&broker.state);
+                    other.state = entry.state;
                 }
             }
-            None => {
-                let (name, state) = (broker.nodename.clone(), broker.state.clone());
-                brokers.push(clients::Broker { name, state, rtt, requests, errors });
-            }
+            None => brokers.push(entry),
         }
     }
     brokers.sort_by(|a, b| a.name.cmp(&b.name));

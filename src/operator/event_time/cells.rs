@@ -74,8 +74,7 @@ impl<K: Key, C: Default> Cells<K, C> {
 
     /// What [`KeyedState::held`](crate::engine::state::KeyedState::held) returns: without the rows that cells point to.
     pub fn held(&self) -> Held {
-        let Held { keys, bytes, .. } = self.keys.size();
-        Held::of_keys(keys as usize, bytes as usize + self.cells.capacity() * size_of::<Option<Cell<C>>>())
+        self.keys.size().and_bytes(self.cells.capacity() * size_of::<Option<Cell<C>>>())
     }
 
     /// What [`KeyedState::snapshot`](crate::engine::state::KeyedState::snapshot) returns: whole groups.

@@ -377,8 +377,7 @@ impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> KeyedState for Panes<K, A,
 
     fn held(&self) -> Held {
         let rows: usize = self.panes.values().map(|pane| pane.capacity() * (size_of::<(Code, A)>() + 1)).sum();
-        let Held { keys, bytes, .. } = self.keys.size();
-        Held::of_keys(keys as usize, bytes as usize + rows).with_panes(self.panes.len())
+        self.keys.size().and_bytes(rows).with_panes(self.panes.len())
     }
 
     fn save(&mut self, group: u64, _: BatchTime) -> Vec<u8> {

@@ -271,10 +271,9 @@ impl<K: Key, V: Key, F: WindowFold<V>, S: Fn(&(K, V)) -> bool> KeyedState for Wi
     fn held(&self) -> Held {
         let cells = self.cells.capacity() * size_of::<Option<Cell<V, F::Panes>>>();
         let panes: usize = self.panes.values().map(Vec::len).sum();
-        let Held { keys, bytes, .. } = self.dict.size();
         // A key has a value in each of its panes.
         let values = panes * (size_of::<Code>() + size_of::<(u64, V)>());
-        Held::of_keys(keys as usize, bytes as usize + cells + values).with_panes(self.panes.len())
+        self.dict.size().and_bytes(cells + values).with_panes(self.panes.len())
     }
 
     fn save(&mut self, group: u64, since: BatchTime) -> Vec<u8> {
