@@ -358,15 +358,12 @@ impl<'s> Graph<'s> {
 
     /// A view answers questions by this name. Returns `false` if another one has it.
     pub fn queryable(&self, name: &str) -> bool {
-        let mut r = self.registry.borrow_mut();
-        let free = !r.queryable.iter().any(|other| other == name);
-        r.queryable.push(name.into());
+        let names = &mut self.registry.borrow_mut().queryable;
+        let free = !names.iter().any(|other| other == name);
+        if free {
+            names.push(name.into());
+        }
         free
-    }
-
-    /// Whether a view answers questions by this name.
-    pub fn is_queryable(&self, name: &str) -> bool {
-        self.registry.borrow().queryable.iter().any(|other| other == name)
     }
 
     /// Added computations read a view by this name.

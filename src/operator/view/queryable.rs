@@ -130,8 +130,7 @@ impl<'s, T: Key> View<'s, T> {
         let (view, name) = (self.clone(), name.to_owned());
         // Only when the program is there it is known which names it has called queryable itself.
         graph.on_built(move || {
-            let graph = &view.node.graph;
-            if !graph.is_queryable(&name) && graph.queryable(&name) {
+            if view.node.graph.queryable(&name) {
                 view.answering(&name, operator);
             }
         });
