@@ -166,15 +166,15 @@ fn serve(
 ) -> Result<(Option<http::Server>, Option<http::otlp::Exporter>)> {
     let r = &config.runtime;
     let about = about(config);
-    if r.listen.is_some() || r.otlp.is_some() {
-        clients::want();
-    }
     let exporter = match Endpoint::find(r.otlp.as_deref())? {
         Some(to) if config.replay.is_none() && (r.otlp.is_some() || cfg!(feature = "otlp")) => {
             Some(http::otlp::start(to, about.clone(), metrics.clone())?)
         }
         _ => None,
     };
+    if r.listen.is_some() || exporter.is_some() {
+        clients::want();
+    }
     let Some(first) = r.listen else { return Ok((None, exporter)) };
     let listen = http::address::checked(first, r.process, r.secret_file.as_deref())?;
     let [named, asked, forgotten, given, listed, changed] = [(); 6].map(|()| shared.clone());
