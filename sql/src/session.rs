@@ -14,6 +14,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::context::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion_spark::SessionStateBuilderSpark;
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ use crate::names::{self, Names};
 use crate::planner::SparkOperators;
 use crate::rows::Columns;
 use crate::streaming::{self, Definitions};
-use crate::udf::{Function, UdfRegistration};
+use crate::udf::Function;
 use crate::window_names;
 
 /// The tables of a program by name, and SQL over them: Spark's `SparkSession` inside `foreachRDD`.
@@ -84,6 +85,11 @@ impl TableSession {
         let mut state = SessionStateBuilder::new().with_config(config).with_default_features().with_spark_features();
         state.scalar_functions().get_or_insert_with(Vec::new).extend(streaming::functions());
         state.expr_planners().get_or_insert_with(Vec::new).insert(0, Arc::new(SparkOperators));
+        // Of two columns of the same name these rules may take the other one: a condition on one side of an outer join became one on the
+        // other side. DataFusion mends it after 54.1 (its pull request 25259). The rules of logical plans move conditions, too.
+        let mut rules = PhysicalOptimizer::new().rules;
+        rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+        let state = state.with_physical_optimizer_rules(rules);
         let context = SessionContext::new_with_state(state.build());
         context.register_udf(functions::split());
         context.register_udaf(average::average());
@@ -200,19 +206,6 @@ impl TableSession {
     /// Takes a name away. The caller holds the lock.
     fn removed(&self, name: &str) -> bool {
         self.0.context.deregister_table(name).is_ok_and(|table| table.is_some())
-    }
-
-    /// The functions that queries call by name, beside those of SQL.
-    ///
-    /// ```
-    /// # use tidemill_sql::TableSession;
-    /// let session = TableSession::new();
-    /// session.udf().register("plus", |(a, b): (i64, i64)| a + b)?;
-    /// assert_eq!(session.sql("select plus(3, 4)")?.collect::<i64>()?, [7]);
-    /// # Ok::<(), tidemill_sql::SqlError>(())
-    /// ```
-    pub fn udf(&self) -> UdfRegistration<'_> {
-        UdfRegistration::new(self)
     }
 
     pub(crate) fn add_function(&self, function: Function) {

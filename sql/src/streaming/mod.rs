@@ -14,6 +14,7 @@ mod changing;
 mod codec;
 mod conditional_join;
 mod dedup;
+mod empty;
 mod explain;
 mod frame;
 mod from_rows;

@@ -165,6 +165,7 @@ impl<'s> Renderer<'_, 's> {
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Sort(sort) => self.sort(sort),
             LogicalPlan::Union(union) => self.union(union),
+            LogicalPlan::EmptyRelation(empty) if !empty.produce_one_row => self.empty(empty),
             LogicalPlan::RecursiveQuery(recursive) => self.recursive(recursive),
             LogicalPlan::Limit(limit) => match (limit.get_skip_type()?, limit.get_fetch_type()?) {
                 (SkipType::Literal(0), FetchType::Literal(Some(n))) if sorted(&limit.input) == Some(n) => self.node(&limit.input),
