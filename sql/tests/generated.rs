@@ -2,9 +2,15 @@
 //! only come; those of a view leave, too. PROPTEST_CASES sets another number of queries.
 
 use proptest::prelude::*;
+use tidemill::cli::generate::Random;
 use tidemill::prelude::*;
 use tidemill::testing::{run, run_handed_over};
 use tidemill_sql::{StreamTables, TableSession};
+
+#[allow(dead_code, reason = "other test programs use the rest")]
+mod shared;
+
+use shared::{cases, present};
 
 /// A text, a number and a double of a table, of which each may be null.
 type Row = (Option<String>, Option<i64>, Option<F64>);
@@ -14,20 +20,17 @@ type Event = (bool, Row, i64);
 
 /// Makes queries that select a text `k`, a whole number `n` and a double `x`.
 struct Queries {
-    state: u64,
+    random: Random,
     aliases: u32,
 }
 
 impl Queries {
-    fn below(&mut self, n: u64) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
+    fn below(&mut self, n: usize) -> usize {
+        self.random.below(n)
     }
 
     fn one_of<'a>(&mut self, all: &[&'a str]) -> &'a str {
-        all[self.below(all.len() as u64) as usize]
+        self.random.one_of(all)
     }
 
     fn alias(&mut self) -> String {
@@ -202,9 +205,7 @@ fn tables<'s>(s: &DStream<'s, Event>, leave: bool) -> StreamTables<'s> {
     for (name, table) in [("t", false), ("u", true)] {
         let rows = s.filter(move |(of, ..)| *of == table);
         if leave {
-            let counts = rows.map(|(_, row, n)| (row, n)).sum_by_key();
-            let rows = counts.flat_map(|(row, n)| std::iter::repeat_n(row, usize::try_from(n).unwrap_or(0)));
-            tables.register_view(&format!("raw_{name}"), &rows).unwrap();
+            tables.register_view(&format!("raw_{name}"), &present(&rows.map(|(_, row, n)| (row, n)))).unwrap();
         } else {
             tables.register_stream(&format!("raw_{name}"), &rows.filter(|(.., n)| *n > 0).map(|(_, row, _)| row)).unwrap();
         }
@@ -250,7 +251,7 @@ fn checked(query: &str, batches: &[Vec<Event>], leave: bool) -> Result<(), TestC
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(16),
+        cases: cases(16),
         max_shrink_iters: 30,
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -258,7 +259,7 @@ proptest! {
 
     #[test]
     fn a_generated_query_has_the_result_of_all_rows(seed in any::<u64>(), depth in 1..4_u32, batches in events(), leave in any::<bool>()) {
-        let query = Queries { state: seed, aliases: 0 }.query(depth);
+        let query = Queries { random: Random::new(seed), aliases: 0 }.query(depth);
         checked(&query, &batches, leave)?;
     }
 }

@@ -10,12 +10,14 @@ use tidemill::cli::generate::nexmark::{Bid, Event};
 use tidemill::prelude::*;
 use tidemill::testing::{run, run_handed_over};
 use tidemill_sql::arrow::array::RecordBatch;
-use tidemill_sql::arrow::util::display::{ArrayFormatter, FormatOptions};
 use tidemill_sql::{DataFrame, OutputMode, TableSession};
 
 #[path = "../nexmark/tables.rs"]
 mod tables;
+#[allow(dead_code, reason = "other test programs use the rest")]
+mod shared;
 
+use shared::{cases, texts};
 use tables::QUERIES;
 
 /// Microseconds between two events: windows of ten seconds have 250 of them.
@@ -56,14 +58,7 @@ fn text(name: &str) -> &'static str {
 
 /// Each row as text, in the order of the texts.
 fn shown(batches: &[RecordBatch]) -> Vec<String> {
-    let options = FormatOptions::default().with_null("NULL");
-    let of_batch = |batch: &RecordBatch| {
-        let columns: Vec<ArrayFormatter<'_>> =
-            batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options).unwrap()).collect();
-        let row = |row| columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join(" | ");
-        (0..batch.num_rows()).map(row).collect::<Vec<_>>()
-    };
-    let mut rows: Vec<String> = batches.iter().flat_map(of_batch).collect();
+    let mut rows: Vec<String> = texts(batches).iter().map(|row| row.join(" | ")).collect();
     rows.sort();
     rows
 }
@@ -132,7 +127,7 @@ fn events() -> impl Strategy<Value = Vec<Vec<Event>>> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1),
+        cases: cases(1),
         max_shrink_iters: 0,
         failure_persistence: None,
         ..ProptestConfig::default()

@@ -7,12 +7,17 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use sqllogictest::{DBOutput, DefaultColumnType, Runner};
+use tidemill::cli::generate::Random;
 use tidemill::prelude::*;
 use tidemill::testing::run;
 use tidemill_sql::arrow::array::RecordBatch;
 use tidemill_sql::arrow::datatypes::DataType;
-use tidemill_sql::arrow::util::display::{ArrayFormatter, FormatOptions};
 use tidemill_sql::{OutputMode, StreamTables, TableSession};
+
+#[allow(dead_code, reason = "other test programs use the rest")]
+mod shared;
+
+use shared::{present, texts};
 
 /// The most columns of a table.
 const WIDTH: usize = 6;
@@ -108,12 +113,12 @@ impl sqllogictest::DB for Database {
 
 impl Database {
     fn answer(&self, sql: &str) -> Result<(Vec<DefaultColumnType>, Vec<Vec<String>>), Failed> {
-        let mut random = Random(self.seed);
+        let mut random = Random::new(self.seed);
         let mut events: Vec<Event> = Vec::new();
         for (number, table) in self.tables.iter().enumerate() {
             events.extend(table.rows.iter().map(|row| (number, row.clone(), 1)));
         }
-        random.shuffle(&mut events);
+        shuffle(&mut events, &mut random);
         if let Kind::Views = self.kind {
             // Each of these comes once more, and leaves in a later batch.
             let extra: Vec<Event> = events.iter().filter(|_| random.below(2) == 0).cloned().collect();
@@ -179,9 +184,7 @@ fn started<'s>(s: &DStream<'s, Event>, tables: &[Table], kind: Kind) -> tidemill
         match kind {
             Kind::Streams => streams.register_stream(&raw, &rows.map(|(_, row, _)| row))?,
             Kind::Views => {
-                let counts = rows.map(|(_, row, n)| (row, n)).sum_by_key();
-                let rows = counts.flat_map(|(row, n)| std::iter::repeat_n(row, usize::try_from(n).unwrap_or(0)));
-                streams.register_view(&raw, &rows)?;
+                streams.register_view(&raw, &present(&rows.map(|(_, row, n)| (row, n))))?;
             }
         }
         streams.create_view(&table.name, &format!("select {} from {raw}", table.columns))?;
@@ -191,41 +194,21 @@ fn started<'s>(s: &DStream<'s, Event>, tables: &[Table], kind: Kind) -> tidemill
 
 /// The types of columns, and each row as texts.
 fn shown(batches: &[RecordBatch]) -> (Vec<DefaultColumnType>, Vec<Vec<String>>) {
-    let options = FormatOptions::default().with_null("NULL");
     let kind = |kind: &DataType| match kind {
         DataType::Float32 | DataType::Float64 | DataType::Decimal128(..) => DefaultColumnType::FloatingPoint,
         kind if kind.is_integer() => DefaultColumnType::Integer,
         _ => DefaultColumnType::Text,
     };
     let types = batches.first().map(|batch| batch.schema().fields().iter().map(|f| kind(f.data_type())).collect());
-    let of_batch = |batch: &RecordBatch| {
-        let columns: Vec<ArrayFormatter<'_>> =
-            batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options).unwrap()).collect();
-        let value = |column: &ArrayFormatter<'_>, row| match column.value(row).to_string() {
-            text if text.is_empty() => "(empty)".to_owned(),
-            text => text,
-        };
-        (0..batch.num_rows()).map(|row| columns.iter().map(|column| value(column, row)).collect()).collect::<Vec<_>>()
-    };
-    (types.unwrap_or_default(), batches.iter().flat_map(of_batch).collect())
+    let mut rows = texts(batches);
+    rows.iter_mut().flatten().filter(|text| text.is_empty()).for_each(|text| *text = "(empty)".to_owned());
+    (types.unwrap_or_default(), rows)
 }
 
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % n as u64) as usize
-    }
-
-    fn shuffle<T>(&mut self, all: &mut [T]) {
-        for n in (1..all.len()).rev() {
-            let other = self.below(n + 1);
-            all.swap(n, other);
-        }
+fn shuffle<T>(all: &mut [T], random: &mut Random) {
+    for n in (1..all.len()).rev() {
+        let other = random.below(n + 1);
+        all.swap(n, other);
     }
 }
 

@@ -5,6 +5,11 @@ use tidemill::prelude::*;
 use tidemill::testing::{check, run, run_handed_over};
 use tidemill_sql::{OutputMode, StreamTables, TableSession};
 
+#[allow(dead_code, reason = "other test programs use the rest")]
+mod shared;
+
+use shared::cases;
+
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Trip {
     station: Option<String>,
@@ -157,7 +162,7 @@ fn checked(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1)))]
+    #![proptest_config(ProptestConfig::with_cases(cases(1)))]
 
     #[test]
     fn a_result_is_that_of_the_same_query_over_all_rows_so_far(batches in trips()) {

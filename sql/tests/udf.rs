@@ -44,7 +44,7 @@ fn functions_take_and_give_the_types_of_columns() {
     assert_eq!(row.columns()[0], "shout(tide)");
     let parts = session.sql("select explode(parts('a-b')) as part").unwrap();
     assert_eq!(parts.collect::<String>().unwrap(), ["a", "b"]);
-    // A whole number of fewer bits fits, and a null is no text.
+    // Integers of fewer bits are taken as i64, and a function of a text is not called for a null.
     let nulls = session.sql("select or_else(cast(null as int), cast(7 as smallint)), shout(null), or_else(1, null)").unwrap();
     assert_eq!(nulls.collect::<(i64, Option<String>, Option<i64>)>().unwrap(), [(7, None, None)]);
     let table = session.create_data_frame(&[trip("a", 2), trip("", 3), trip("b", None)]).unwrap();

@@ -6,6 +6,11 @@ use tidemill::prelude::*;
 use tidemill::testing::{run, run_handed_over};
 use tidemill_sql::{StreamTables, TableSession, Watermark};
 
+#[allow(dead_code, reason = "other test programs use the rest")]
+mod shared;
+
+use shared::cases;
+
 /// A time in microseconds, a word, a number.
 type Event = (Option<i64>, Option<String>, Option<i32>);
 
@@ -109,7 +114,7 @@ const ALL: [(&str, &str); 5] = [
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1),
+        cases: cases(1),
         max_shrink_iters: 20,
         failure_persistence: None,
         ..ProptestConfig::default()
