@@ -9,6 +9,7 @@ mod compiler;
 mod connector;
 mod graph;
 mod harness;
+mod http_client;
 mod job;
 mod operator;
 mod pages;

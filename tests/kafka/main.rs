@@ -5,6 +5,9 @@ mod broker;
 #[allow(dead_code, reason = "the test binary programs uses the rest")]
 mod child;
 mod fixture;
+#[path = "../http_client.rs"]
+#[allow(dead_code, reason = "the test binary main uses the rest")]
+mod http_client;
 mod proxy;
 mod recorder;
 

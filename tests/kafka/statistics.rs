@@ -1,21 +1,12 @@
 //! What clients of Kafka say of their connections is where people look at a job.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::fixture::{brokers, produce, topic};
+use crate::http_client::{get, json};
 use crate::recorder::{Recorder, builder, earliest, eventually};
-
-fn get(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
-}
 
 /// Other tests in this process have clients, too: one client of this broker is enough.
 #[test]
@@ -32,10 +23,9 @@ fn a_job_with_readers_tells_the_round_trips_of_its_clients() {
             && brokers.iter().any(|b| b["broker"] == *broker && b["state"] == "UP" && b["rtt_ms"].as_f64() > Some(0.0))
     };
     eventually("a consumer tells how long its requests take", || {
-        let clients: Value = serde_json::from_str(&get(address, "/api/v1/kafka")).unwrap();
-        clients.as_array().unwrap().iter().any(is_up)
+        json(address, "/api/v1/kafka").as_array().unwrap().iter().any(is_up)
     });
-    let metrics = get(address, "/metrics");
+    let metrics = get(address, "/metrics").1;
     let labels = format!("{{client=\"consumer\",broker=\"{broker}\"}} ");
     let sample = |name: &str| -> f64 {
         let begin = format!("tidemill_kafka_{name}{labels}");
