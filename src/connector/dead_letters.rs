@@ -147,7 +147,7 @@ impl StreamingContext<'_> {
 struct Run(Arc<AtomicU64>);
 
 impl Run {
-    /// Its number. 0: there is no directory, or this is a replay.
+    /// Its number, or 0 in a job without a checkpoint directory and in a replay.
     fn generation(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -12,7 +12,7 @@ use crate::core::time::BatchTime;
 #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command shows who wrote letters"))]
 pub(crate) struct Letter {
     pub bad: BadRecord,
-    /// The run of the checkpoint directory that wrote it. 0: there was no directory.
+    /// The number of the run that wrote it, or 0 if the job had no checkpoint directory.
     pub generation: u64,
 }
 
@@ -24,7 +24,7 @@ impl Deref for Letter {
     }
 }
 
-/// The line of a bad record that a run of a checkpoint directory writes. 0: there is no directory. Bytes that are not UTF-8 are
+/// The line of a bad record, with the number of the run that writes it, or without one if that is 0. Bytes that are not UTF-8 are
 /// `{"hex": "..."}`.
 pub(crate) fn line(bad: &BadRecord, generation: u64) -> String {
     let headers: Map<String, Value> = bad.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect();

@@ -14,7 +14,7 @@ use crate::metrics::held::Held;
 /// The name of the state of a verb whose bad records in a row are limited.
 pub(crate) const STATE: &str = "bad_in_a_row";
 
-/// The partition of all rows that have none which lasts.
+/// Rows without a lasting partition count as those of this one.
 const SHARED: PartitionId = PartitionId { branch: u16::MAX, index: u32::MAX };
 
 /// The bad rows among some rows that follow one another.
