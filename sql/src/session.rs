@@ -85,10 +85,11 @@ impl TableSession {
         let mut state = SessionStateBuilder::new().with_config(config).with_default_features().with_spark_features();
         state.scalar_functions().get_or_insert_with(Vec::new).extend(streaming::functions());
         state.expr_planners().get_or_insert_with(Vec::new).insert(0, Arc::new(SparkOperators));
-        // Of two columns of the same name these rules may take the other one: a condition on one side of an outer join became one on the
-        // other side. DataFusion mends it after 54.1 (its pull request 25259). The rules of logical plans move conditions, too.
+        // These rules take columns of a join by name or by a place that some joins do not have. So a condition on one side of an outer join
+        // became one on the other side (DataFusion's pull request 25259, after 54.1), and the columns of an anti join were those of the other
+        // side (its issue 23010). The rules of logical plans move conditions and columns, too.
         let mut rules = PhysicalOptimizer::new().rules;
-        rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+        rules.retain(|rule| !rule.name().starts_with("FilterPushdown") && rule.name() != "ProjectionPushdown");
         let state = state.with_physical_optimizer_rules(rules);
         let context = SessionContext::new_with_state(state.build());
         context.register_udf(functions::split());
