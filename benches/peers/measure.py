@@ -26,10 +26,11 @@ import sys
 import tempfile
 import time
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 PARTITIONS = 4
+NO_LEADER = KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART
 PATIENCE = 600  # seconds without a new count, start included
 ROW = re.compile(rb'"word": *"([^"]*)".*"count": *(\d+)')
 
@@ -40,7 +41,20 @@ def create_topic(args, name):
     if name in admin.list_topics(timeout=30).topics:
         return False
     admin.create_topics([NewTopic(name, PARTITIONS, 1, config=config)])[name].result()
+    await_leaders(args, name)
     return True
+
+
+def await_leaders(args, topic):
+    """A broker answers that a topic exists before it leads all of its partitions."""
+    until = time.monotonic() + 30
+    while True:
+        try:
+            return sent(args, topic)
+        except KafkaException as e:
+            if not e.args[0].retriable() and e.args[0].code() not in NO_LEADER or time.monotonic() > until:
+                raise
+            time.sleep(0.1)
 
 
 def reader(args, topic):
