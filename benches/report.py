@@ -39,12 +39,14 @@ def spread(values):
 def table(question, rows):
     """Markdown: a row for each series and x. Throughput gets the ratio to tidemill within each pair, so that noise hits both."""
     metrics = list(dict.fromkeys(metric for figures in rows.values() for metric in figures))
-    ratio = {"throughput": "wall_s", "latency": "p95_ms", "hop": "seconds", "yahoo_backlog": "wall_s", "yahoo_paced": "p95_ms"}.get(question)
+    ratio = {
+        "throughput": "wall_s", "latency": "p95_ms", "hop": "seconds", "yahoo_backlog": "wall_s", "yahoo_paced": "p95_ms", "nexmark": "events/s",
+    }.get(question)
     head = ["", "x", *metrics, *([f"{ratio} / tidemill's"] if ratio else [])]
     yield f"\n**{question}**: median (min-max).\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}"
     for (series, x), figures in rows.items():
         cells = [series, f"{x:,.0f}", *(spread(figures[m]) if m in figures else "" for m in metrics)]
-        own = rows.get(("tidemill", x), {}).get(ratio, [])
+        own = rows.get((", ".join(["tidemill", *series.split(", ")[1:]]), x), {}).get(ratio, [])
         if ratio:
             cells.append(spread([a / b for a, b in zip(figures[ratio], own) if b > 0]) if own else "")
         yield f"| {' | '.join(cells)} |"

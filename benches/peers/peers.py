@@ -4,6 +4,8 @@
 Usage: peers.py setup PEER...            installs them in $PEERS_HOME, once; a changed version in this folder installs again
        peers.py command PEER MODE        prints the command, with {brokers}, {in} and {out} to be filled in; MODE: throughput or latency
        peers.py hop RECORDS LENGTH SLIDE the same for Flink's sliding counts over generated words
+       peers.py nexmark QUERY EVENTS PARALLELISM
+                                         the same for Flink's query of NEXMark over generated events
        peers.py yahoo ADS PARALLELISM    the same for Flink's windows of the Yahoo benchmark, with {brokers}, {in} and {out}
        peers.py page-rank BATCHES        the same for Pathway's PageRank over generated edges
 
@@ -119,6 +121,12 @@ def yahoo(ads, parallelism):
     return [*JAVA, "-cp", f"{place}/classes:{place}/jars/*", "Yahoo", "{brokers}", "{in}", "{out}", ads, parallelism]
 
 
+def nexmark(query, events, parallelism):
+    """A query of NEXMark with Flink, over generated events."""
+    place = home / "flink"
+    return [*JAVA, "-cp", f"{place}/classes:{place}/jars/*", "Nexmark", query, events, parallelism]
+
+
 def page_rank(batches):
     """Pathway's PageRank over generated edges."""
     return ["env", "PATHWAY_THREADS=1", home / "pathway/venv/bin/python", here / "pathway/page_rank.py", batches]
@@ -143,6 +151,8 @@ def main():
             print(shlex.join(str(word) for word in command(peer, mode)))
         case ["hop", records, length, slide]:
             print(shlex.join(str(word) for word in hop(records, length, slide)))
+        case ["nexmark", query, events, parallelism]:
+            print(shlex.join(str(word) for word in nexmark(query, events, parallelism)))
         case ["yahoo", ads, parallelism]:
             print(shlex.join(str(word) for word in yahoo(ads, parallelism)))
         case ["page-rank", batches]:

@@ -1,5 +1,5 @@
 //! NEXMark as SQL: how many events a second each query takes, from a generator on the workers to an output that drops the rows.
-//! `scripts/bench nexmark` runs it.
+//! `scripts/bench nexmark [--peers flink]` runs it: `nexmark [--quick] [--pairs=N] [QUERY]...`. Flink's half is benches/peers/flink/Nexmark.java.
 //!
 //! The workers generate the events as rows, so their cost is part of all figures: q0 shows it. 10,000 events are a second of event
 //! time. Queries whose result changes have mode Update; windows leave when they are final.
@@ -77,7 +77,8 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let quick = arguments.iter().any(|arg| arg == "--quick");
     let named: Vec<&str> = arguments.iter().map(String::as_str).filter(|arg| !arg.starts_with("--")).collect();
-    let sizes = if quick { Sizes { events: 100_000, rounds: 1 } } else { Sizes { events: 5_000_000, rounds: 3 } };
+    let pairs = arguments.iter().find_map(|arg| arg.strip_prefix("--pairs=")).map_or(3, |n| n.parse().expect("--pairs=NUMBER"));
+    let sizes = if quick { Sizes { events: 100_000, rounds: 1 } } else { Sizes { events: 5_000_000, rounds: pairs } };
     println!("\nNEXMark as SQL: {} events; median (min-max) of {} runs\n", sizes.events, sizes.rounds);
     results::head(&["query", "workers", "events/s", "CPU s per million events", "rows out"]);
     let wanted = |name: &&(&str, &str)| if named.is_empty() { MEASURED.contains(&name.0) } else { named.contains(&name.0) };
