@@ -328,6 +328,8 @@ fn a_rescale_is_answered_when_the_job_runs_or_has_failed() {
     run.out.until("[0] up 1");
     let wanted = dir.to_path_buf();
     let two = thread::spawn(move || rescale(&wanted, 2, 1));
+    // A request to end reaches both only after they have said what they do then.
+    run.out.until("[0] up 2");
     run.out.until("[1] up 2");
     assert!(!two.is_finished(), "its processes have started, and the job does not run yet");
     std::fs::write(dir.with_extension("go"), "").unwrap();
