@@ -37,9 +37,26 @@ fn job(told: &str) {
     panic!("the job has ended: {job:?}");
 }
 
-fn start(told: &str) -> Child {
-    let this = std::env::current_exe().unwrap();
-    Command::new(this).args(["--exact", "once::a_killed_job_writes_each_record_once"]).env(JOB, told).spawn().unwrap()
+/// A job in a process of its own, which ends with it.
+struct Job(Child);
+
+impl Job {
+    fn start(told: &str) -> Job {
+        let this = std::env::current_exe().unwrap();
+        let command = ["--exact", "once::a_killed_job_writes_each_record_once"];
+        Job(Command::new(this).args(command).env(JOB, told).spawn().unwrap())
+    }
+
+    fn still_runs(&mut self) {
+        assert!(self.0.try_wait().unwrap().is_none(), "the job has ended by itself");
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn planned(dir: &Path) -> usize {
@@ -92,28 +109,25 @@ fn a_killed_job_writes_each_record_once() {
     };
     for round in 0..8 {
         let before = planned(&dir);
-        let mut child = start(&format!("{} {topic} {} {}", server.address, dir.display(), [1, 2, 4][round % 3]));
+        let mut job = Job::start(&format!("{} {topic} {} {}", server.address, dir.display(), [1, 2, 4][round % 3]));
         // Between a few and many batches later, while records arrive.
         eventually("it has planned batches", || {
             numbers(&server);
-            assert!(child.try_wait().unwrap().is_none(), "the job has ended by itself");
+            job.still_runs();
             planned(&dir) > before + [2, 9, 4, 17][round % 4]
         });
         if round % 3 == 1 {
             server.split("numbers", &server.open("numbers")[0]);
             numbers(&server);
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
     let all = numbers(&server);
-    let mut child = start(&format!("{} {topic} {} 2", server.address, dir.display()));
+    let mut job = Job::start(&format!("{} {topic} {} 2", server.address, dir.display()));
     eventually("all are written", || {
-        assert!(child.try_wait().unwrap().is_none(), "the job has ended by itself");
+        job.still_runs();
         committed(&topic).len() as i64 >= all
     });
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(job);
     let mut written = committed(&topic);
     written.sort_unstable();
     assert_eq!(written, (0..all).collect::<Vec<_>>());
