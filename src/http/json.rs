@@ -107,18 +107,21 @@ pub(super) fn sources(reader: &Reader) -> String {
     Value::Array(sources.collect()).to_string()
 }
 
-/// `/api/v1/kafka`: the clients of Kafka in this process, as each has told within the last seconds.
-pub(super) fn kafka() -> String {
+/// `/api/v1/kafka`: the clients of Kafka in each process, as each has told within the last seconds.
+pub(super) fn kafka(reader: &Reader) -> String {
+    let here = std::iter::once((0, clients::now()));
+    let all = here.chain(reader.metrics.now().clients);
+    Value::Array(all.flat_map(|(process, clients)| clients.into_iter().map(move |c| client(process, &c))).collect()).to_string()
+}
+
+fn client(process: usize, c: &Client) -> Value {
     let broker = |b: &Broker| {
         let (rtt, p99) = b.rtt.unzip();
         let (rtt, p99) = (rtt.map(ms), p99.map(ms));
         json!({ "broker": b.name, "state": b.state, "rtt_ms": rtt, "rtt_p99_ms": p99, "requests": b.requests, "errors": b.errors })
     };
-    let client = |c: Client| {
-        let brokers: Vec<Value> = c.brokers.iter().map(broker).collect();
-        json!({ "client": c.kind, "records": c.records, "bytes": c.bytes, "transaction": c.transaction, "brokers": brokers })
-    };
-    Value::Array(clients::now().into_iter().map(client).collect()).to_string()
+    let brokers: Vec<Value> = c.brokers.iter().map(broker).collect();
+    json!({ "process": process, "client": c.kind, "records": c.records, "bytes": c.bytes, "transaction": c.transaction, "brokers": brokers })
 }
 
 fn job_of(reader: &Reader, now: &Now) -> Value {

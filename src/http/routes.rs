@@ -158,7 +158,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
         Some("job") => full(StatusCode::OK, JSON, json::job(reader)),
         Some("operators") => full(StatusCode::OK, JSON, json::operators(reader)),
         Some("state") => full(StatusCode::OK, JSON, state::state(reader)),
-        Some("kafka") => full(StatusCode::OK, JSON, json::kafka()),
+        Some("kafka") => full(StatusCode::OK, JSON, json::kafka(reader)),
         Some("errors") => full(StatusCode::OK, JSON, state::errors(reader)),
         Some("views") => full(StatusCode::OK, JSON, views::list(reader)),
         Some("added") => full(StatusCode::OK, JSON, added::list(reader)),

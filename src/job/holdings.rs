@@ -1,5 +1,5 @@
-//! What a worker tells the planner from time to time: what it holds in memory, and what its process uses. It is at most a message or two
-//! in half a second, so it costs a batch nothing.
+//! What a worker tells the planner from time to time: what it holds in memory, what its process uses, and how the clients of Kafka there
+//! are. It is at most a message of each kind in half a second, so it costs a batch nothing.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use crate::engine::dictionary;
 use crate::engine::state::{State, StateHandle};
 use crate::job::protocol::Event;
 use crate::job::shared::JobState;
+use crate::metrics::clients;
 use crate::metrics::held::WorkerHeld;
 use crate::metrics::process::Process;
 
@@ -26,6 +27,15 @@ pub(crate) struct Holdings {
     told: Option<Instant>,
     /// Whether a batch was computed since then.
     due: bool,
+    clients: Clients,
+}
+
+/// What is told of the clients of Kafka.
+#[derive(Default)]
+struct Clients {
+    told: Option<Instant>,
+    /// [`clients::changes`] at that time.
+    changes: u64,
 }
 
 impl Holdings {
@@ -33,7 +43,7 @@ impl Holdings {
         let workers = usize::from(config.runtime.workers);
         let process = worker.is_multiple_of(workers).then_some(worker / workers);
         let states = states.iter().map(|state| state.handle.clone()).collect();
-        Holdings { worker, process, states, last: WorkerHeld::default(), told: None, due: false }
+        Holdings { worker, process, states, last: WorkerHeld::default(), told: None, due: false, clients: Clients::default() }
     }
 
     /// A batch is computed on this worker.
@@ -41,8 +51,9 @@ impl Holdings {
         self.due = true;
     }
 
-    /// Tells what has changed since a batch was computed, unless it has told something just before.
+    /// Tells what has changed, unless it has told it just before.
     pub fn step(&mut self, job: &JobState, outbox: &Outbox) {
+        self.tell_clients(outbox);
         if !self.due || self.told.is_some_and(|told| told.elapsed() < PAUSE) {
             return;
         }
@@ -56,5 +67,16 @@ impl Holdings {
             self.last = held.clone();
             outbox.send(Event::Held { worker: self.worker, held });
         }
+    }
+
+    /// Whether batches are computed or not: how the clients are says most when Kafka does not answer. Process 0 asks its own clients.
+    fn tell_clients(&mut self, outbox: &Outbox) {
+        let Some(process) = self.process.filter(|process| *process > 0) else { return };
+        let changes = clients::changes();
+        if changes == self.clients.changes || self.clients.told.is_some_and(|told| told.elapsed() < PAUSE) {
+            return;
+        }
+        self.clients = Clients { told: Some(Instant::now()), changes };
+        outbox.send(Event::Clients { process, clients: clients::now() });
     }
 }

@@ -431,6 +431,7 @@ impl Planner {
             }
             Event::Held { worker, held } => self.metrics.held(worker, held),
             Event::Process { process, used, refused } => self.metrics.process(process, used, refused),
+            Event::Clients { process, clients } => self.metrics.clients(process, clients),
             Event::Accumulated { time, accumulators } => self.in_flight.accumulated(time, accumulators),
             Event::Written { process, time, waiting, ago, worked, outputs } => {
                 if let Some(first) = self.in_flight.written(time, outputs) {

@@ -13,6 +13,7 @@ use crate::core::plan::{BatchSpan, PlanStamp, Progress, Range, RateLimits, RunId
 use crate::core::question::{Part, Question};
 use crate::core::time::BatchTime;
 use crate::engine::tick::SnapshotScope;
+use crate::metrics::clients::Client;
 use crate::metrics::held::WorkerHeld;
 use crate::metrics::process::Process;
 use crate::metrics::refused::Refused;
@@ -128,6 +129,8 @@ pub(crate) enum Event {
     Held { worker: usize, held: WorkerHeld },
     /// What one process uses, and who was refused at its port of the cluster.
     Process { process: usize, used: Process, refused: Refused },
+    /// The clients of Kafka in one process.
+    Clients { process: usize, clients: Vec<Client> },
     /// The totals of the accumulators after the batch time.
     Accumulated { time: BatchTime, accumulators: Accumulators },
     /// Every output of one process has written the batch of `time`.

@@ -7,10 +7,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::lock::lock;
 
 /// One client, as it has told last.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Client {
     /// `consumer` or `producer`.
     pub kind: String,
@@ -23,7 +25,7 @@ pub(crate) struct Client {
 }
 
 /// How a client, or several of one kind, are connected to one broker.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Broker {
     /// Its address.
     pub name: String,
@@ -60,6 +62,8 @@ struct All {
 static ALL: Mutex<All> = Mutex::new(All { clients: BTreeMap::new(), gone: BTreeMap::new() });
 static WANTED: AtomicBool = AtomicBool::new(false);
 static NEXT: AtomicU64 = AtomicU64::new(0);
+/// How often something has changed.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
 
 /// From now on somebody may read it.
 pub(crate) fn want() {
@@ -88,6 +92,7 @@ impl Listed {
     /// How the client is now.
     pub fn tell(&self, client: Client) {
         lock(&ALL).clients.insert(self.0, client);
+        CHANGES.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -95,10 +100,16 @@ impl Drop for Listed {
     fn drop(&mut self) {
         let mut all = lock(&ALL);
         let Some(client) = all.clients.remove(&self.0) else { return };
+        CHANGES.fetch_add(1, Ordering::Release);
         for broker in client.brokers.into_iter().filter(|broker| broker.errors > 0) {
             *all.gone.entry((client.kind.clone(), broker.name)).or_default() += broker.errors;
         }
     }
+}
+
+/// How often a client has told something or left, in this process.
+pub(crate) fn changes() -> u64 {
+    CHANGES.load(Ordering::Acquire)
 }
 
 /// All clients, the oldest first.
@@ -133,12 +144,16 @@ mod tests {
             Client { kind: "tester".into(), brokers: vec![broker], ..Client::default() }
         };
         let (one, two) = (Listed::default(), Listed::default());
+        let before = changes();
         one.tell(client(rtt(5), 1));
+        assert!(changes() > before);
         two.tell(client(None, 3));
         two.tell(client(rtt(3), 4));
         let sum = || brokers().remove(&("tester".to_owned(), "test:9".to_owned())).unwrap();
         assert_eq!((sum().rtt, sum().requests, sum().errors), (rtt(5), 4, 5));
+        let before = changes();
         drop(one);
+        assert!(changes() > before);
         assert_eq!((sum().rtt, sum().requests, sum().errors), (rtt(3), 2, 5));
         drop(two);
         assert_eq!((sum().rtt, sum().errors), (None, 5));

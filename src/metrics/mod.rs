@@ -34,6 +34,7 @@ use crate::core::time::BatchTime;
 
 pub use accumulators::{AccumulatorInfo, Accumulators};
 pub use batch::{BatchInfo, InputInfo, OutputInfo};
+use clients::Client;
 use held::{Held, WorkerHeld};
 use history::History;
 pub use listener::StreamingListener;
@@ -72,6 +73,8 @@ pub(crate) struct Now {
     pub held: BTreeMap<usize, WorkerHeld>,
     /// What each process uses, and who was refused at its port of the cluster, as it has told last.
     pub processes: BTreeMap<usize, (Process, Refused)>,
+    /// The clients of Kafka in each process except process 0, as it has told last.
+    pub clients: BTreeMap<usize, Vec<Client>>,
     /// Whether the first batch is open.
     pub running: bool,
 }
@@ -145,6 +148,11 @@ impl Metrics {
     /// What a process uses, and who was refused at its port of the cluster.
     pub fn process(&self, process: usize, used: Process, refused: Refused) {
         lock(&self.now).processes.insert(process, (used, refused));
+    }
+
+    /// The clients of Kafka in a process.
+    pub fn clients(&self, process: usize, clients: Vec<Client>) {
+        lock(&self.now).clients.insert(process, clients);
     }
 
     /// What the job has saved so far.

@@ -80,18 +80,18 @@ function showMemory(m) {
 
 let askedKafka = 0;
 
-// How the clients of Kafka in process 0 are connected. They say it each five seconds.
+// How the clients of Kafka in all processes are connected. They say it each five seconds.
 async function showKafka() {
   if (Date.now() - askedKafka < 2000) return;
   askedKafka = Date.now();
   const rows = (await read("kafka")).flatMap(c => c.brokers.map(b => ({ ...c, ...b })));
   const columns = [
+    ...(job?.processes > 1 ? [["Process", r => String(r.process), true]] : []),
     ["Broker", r => r.broker, true], ["Client", r => (r.transaction ? `${r.client}, ${r.transaction}` : r.client), true], ["State", r => r.state, true],
     ["Round trip", r => (r.rtt_ms === null ? "–" : duration(r.rtt_ms))], ["99 % within", r => (r.rtt_p99_ms === null ? "–" : duration(r.rtt_p99_ms))],
     ["Requests that wait", r => count(r.requests)], ["Failed", r => count(r.errors)], ["Records in its queues", r => count(r.records)],
   ];
-  const one = job?.processes > 1 ? " of process 0" : "";
-  $("kafka").replaceChildren(...(rows.length ? [element("h3", `Clients of Kafka${one}`), table("clients of Kafka", columns, rows)] : []));
+  $("kafka").replaceChildren(...(rows.length ? [element("h3", "Clients of Kafka"), table("clients of Kafka", columns, rows)] : []));
 }
 
 async function showState() {
