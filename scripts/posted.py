@@ -99,7 +99,7 @@ class Sender(threading.Thread):
                 self.number += BLOCK * self.step
                 while not self.post(block) and not self.stop.wait(0.02):
                     pass
-                self.stop.wait(0.02)
+                self.stop.wait(0.05)
         except Exception as e:
             self.failure = e
 
