@@ -22,7 +22,8 @@ import sys
 HEAD = 40  # bytes of a frame before its payload
 # Milliseconds. A delay means windows by event time.
 Shape = collections.namedtuple("Shape", "window slide mode delay idle", defaults=(None, None, "update", None, 60_000))
-Plan = collections.namedtuple("Plan", "time ranges run aged", defaults=((),))  # ranges and aged: (partition, from, until)
+# ranges and aged: (partition, from, until). contents: versions of files that the batch has read.
+Plan = collections.namedtuple("Plan", "time ranges run aged contents", defaults=((), ()))
 Verdict = collections.namedtuple("Verdict", "lost twice wrong rows notes")
 
 
@@ -33,7 +34,7 @@ class Bytes:
     """Decodes varints, signed ones as zigzag, and strings with their length in front."""
 
     def __init__(self, data):
-        self.data, self.at = data, 0
+        self.data, self.at, self.contents = data, 0, []
 
     def unsigned(self):
         value = shift = 0
@@ -55,7 +56,7 @@ class Bytes:
         return self.data[self.at - n : self.at].decode()
 
     def split(self):
-        """The partition of a split of Kafka or of a custom source, the number of a shard; 0 for any other split."""
+        """The partition of a split of Kafka or of a custom source, the number of a shard; `None` for a content, and 0 for any other split."""
         kind = self.unsigned()
         if kind == 5:
             self.unsigned()  # the batch that it corrects
@@ -70,7 +71,10 @@ class Bytes:
                 self.signed()  # its end
             return partition
         if kind == 4:
-            self.at += self.unsigned()  # its bytes
+            size = self.unsigned()
+            self.at += size
+            self.contents.append(self.data[self.at - size : self.at])
+            return None
         if kind == 5:
             self.signed(), self.unsigned()  # partition, number of records
             self.at += self.unsigned()  # its records
@@ -86,12 +90,12 @@ class Bytes:
         for _ in range(self.unsigned()):
             self.unsigned(), self.unsigned()  # source, split id
             ranges.append((self.split(), self.signed(), self.signed()))
-        return time, ranges
+        return time, [r for r in ranges if r[0] is not None]
 
     def plan(self):
         time, ranges = self.batch()
         self.at += 1  # shown
-        return Plan(time, ranges, self.unsigned())
+        return Plan(time, ranges, self.unsigned(), (), tuple(self.contents))
 
 
 def payload(data):
@@ -139,6 +143,40 @@ def plan_log(directory):
             time, ranges = Bytes(data[2:]).batch()
             aged[time].update(ranges)
     return [plan._replace(aged=tuple(sorted(aged[plan.time]))) for plan in plans]
+
+
+# --- the log of a receiver -----------------------------------------------------------------------------------------
+
+
+def received(directory):
+    """Every record of the only receiver of a job, by number. The records are texts. `directory` has all segments, also those that the job
+    has deleted."""
+    segments = []
+    for path in pathlib.Path(directory).glob("*-g*-*"):
+        if path.suffix:
+            continue  # an incomplete file
+        data = path.read_bytes()
+        head = Bytes(payload(data))
+        head.unsigned(), head.unsigned()  # directory, R
+        generation, segment = head.unsigned(), head.unsigned()
+        head.text()
+        segments.append((generation, segment, head.unsigned(), data))
+    segments.sort(key=lambda segment: segment[:2])
+    records = {}
+    for i, (_, _, first, data) in enumerate(segments):
+        # What is behind this number was never seen by the next run, and nobody was told that it is safe.
+        end, number, at = segments[i + 1][2] if i + 1 < len(segments) else None, first, HEAD + len(payload(data))
+        while number != end and at + 16 <= len(data):
+            size = struct.unpack(">I", data[at : at + 4])[0]
+            if size == 0 or at + 16 + size > len(data):
+                break
+            block = Bytes(data[at + 16 : at + 16 + size])
+            for _ in range(block.unsigned()):
+                records[number] = block.text()
+                number += 1
+            at += 16 + size
+        assert end in (None, number), f"segment {i + 1} of the receiver ends before record {number}, and the next begins at {end}"
+    return records
 
 
 # --- what one run writes -------------------------------------------------------------------------------------------
@@ -283,6 +321,71 @@ def judge(plans, step, records, seen, shape):
                 wrong += not lost
                 notes.append(f"{word}: went in {n} times, and the last total is {seen.get(word, [None])[-1]}")
     return Verdict(lost, twice, wrong, sum(map(len, seen.values())), notes)
+
+
+# --- posted words --------------------------------------------------------------------------------------------------
+
+# What posted_wordcount has written: how often each row of the table `lines` is there, the rows of the table `counts`, and the entries of the
+# ledger. A row is (time, id, word, label), an entry (time, lines, highest, labels).
+Posted = collections.namedtuple("Posted", "lines counts ledger")
+# What the senders know: how often each (id, word) was sent, and those that were acknowledged.
+Sent = collections.namedtuple("Sent", "times acknowledged")
+
+
+def posted(plans, step, records, notes):
+    """What one run without failures writes. The lines of a plan are removed from `records`."""
+    rows, counts, ledger, labels = collections.Counter(), collections.Counter(), {}, {}
+    versions, came, highest, used = {plan.time: plan.contents for plan in plans}, 0, None, set()
+    for time, lines in batches(plans, step, {0: records}, notes):
+        for content in versions.get(time, ()):
+            labels = dict(line.split(" ", 1) for line in content.decode().splitlines())
+        for line, n in lines.items():
+            number, word = line.split(" ", 1)
+            number, label = int(number), labels.get(word, "none")
+            rows[time, number, word, label] += n
+            counts[word] += n
+            came, highest, used = came + n, max(number, number if highest is None else highest), used | {label}
+        ledger[time] = time, came, highest, tuple(sorted(used))
+    return Posted(rows, dict(counts), ledger)
+
+
+def judge_posted(plans, step, records, sent, found):
+    """Judges what posted_wordcount has written. `records` are those of its receiver, by number."""
+    records, notes = dict(records), []
+    want = posted(plans, step, records, notes)
+    wrong, twice, lost = len(notes), 0, len(records)
+    if lost:
+        notes.append(f"{lost} received lines are in no plan, such as {next(iter(records.values()))}")
+    missing, more = want.lines - found.lines, found.lines - want.lines
+    lost += sum(missing.values())
+    twice += sum(n for row, n in more.items() if row in want.lines)
+    wrong += sum(n for row, n in more.items() if row not in want.lines)
+    notes += [f"{n} of {row} expected and not found" for row, n in missing.items()]
+    notes += [f"{n} of {row} found and not expected" for row, n in more.items()]
+    # Independent of plans and of the log: what senders were told is there, and nothing comes more often than it was sent.
+    there = collections.Counter()
+    for (_, number, word, _), n in found.lines.items():
+        there[number, word] += n
+    for line in sent.acknowledged - there.keys():
+        lost += 1
+        notes.append(f"{line} was acknowledged, and is not in the table")
+    for line, n in there.items():
+        if n > sent.times[line]:
+            twice += n - sent.times[line]
+            notes.append(f"{line} was sent {sent.times[line]} times, and is in the table {n} times")
+    for word in sorted(want.counts.keys() | {word for word, _ in found.counts}):
+        have = [n for other, n in found.counts if other == word]
+        if have != [want.counts.get(word)]:
+            wrong += 1
+            notes.append(f"{word} came {want.counts.get(word)} times, and the table has {have}")
+    for entry in found.ledger:
+        if entry != want.ledger.get(entry[0]):
+            wrong += 1
+            notes.append(f"the accumulators were {entry}, and should be {want.ledger.get(entry[0])}")
+    for time in {time for time, *_ in want.lines} - {time for time, *_ in found.ledger}:
+        lost += 1
+        notes.append(f"the ledger has no entry of the batch {time}")
+    return Verdict(lost, twice, wrong, sum(found.lines.values()), notes)
 
 
 # --- Kafka ---------------------------------------------------------------------------------------------------------

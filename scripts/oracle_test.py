@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """Checks that scripts/oracle.py finds all lost, repeated and wrong rows, and no others. Ends with a line like those of cargo test."""
+import collections
 import copy
 import pathlib
 import random
@@ -84,6 +85,11 @@ class ThePlanLog(unittest.TestCase):
             self.assertEqual(self.read([first[:cut]]), [one], cut)
             self.assertEqual(self.read([first[:cut], a_segment(2, (1, whole, 100), [three])]), [one, three])
         self.assertEqual(self.read([first, a_segment(2, (1, len(first), 900), []), a_segment(3, (2, 62, 900), [three])]), [one, two, three])
+
+    def test_a_version_of_a_file_is_beside_the_ranges(self):
+        content = varint(1) + varint(5) + varint(4) + varint(6) + b"labels" + varint(3) + b"a x" + zigzag(0) + zigzag(3)
+        plan = varint(100) + varint(2) + content + a_batch(100, [(2, 5, 9)])[2:] + b"\1" + varint(4) + b"\1"
+        self.assertEqual(self.read([a_segment(1, None, [plan])]), [Plan(100, [(2, 5, 9)], 4, (), (b"a x",))])
 
     def test_a_log_without_its_beginning_is_refused(self):
         with self.assertRaisesRegex(AssertionError, "keep-plans"):
@@ -283,6 +289,101 @@ class PlantedFaults(unittest.TestCase):
                 fewer = {p: {o: w for o, w in there.items() if (p, o) != (0, min(records[0]))} for p, there in records.items()}
                 written = dict(oracle.expected(plans, STEP, fewer, shape, []))
                 self.assertNotEqual(self.judged(shape, plans, records, written), (0, 0, 0))
+
+
+class TheLogOfAReceiver(unittest.TestCase):
+    """Segments by hand, without checksums, because the oracle reads none."""
+
+    def segment(self, generation, number, first, *blocks):
+        head = varint(7) + varint(9) + varint(generation) + varint(number) + varint(3) + b"out" + varint(first)
+        data = b"tidemillrcvd" + struct.pack(">IQQQ", 1, len(head), 0, 0) + head
+        for block in blocks:
+            block = varint(len(block)) + b"".join(varint(len(line)) + line.encode() for line in block)
+            data += struct.pack(">IIQ", len(block), 0, 0) + block
+        return f"00000000000000aa-g{generation:08}-{number:06}", data
+
+    def read(self, *segments):
+        with tempfile.TemporaryDirectory() as directory:
+            for name, data in segments:
+                pathlib.Path(directory, name).write_bytes(data)
+            pathlib.Path(directory, segments[0][0] + ".17.tmp").write_bytes(b"")
+            return oracle.received(directory)
+
+    def test_records_count_over_all_segments(self):
+        one, two = self.segment(1, 1, 0, ["1 a", "2 b"], ["3 c"]), self.segment(1, 2, 3, ["4 d"])
+        ten = self.segment(10, 1, 4, ["5 e"])
+        self.assertEqual(self.read(ten, two, one), {0: "1 a", 1: "2 b", 2: "3 c", 3: "4 d", 4: "5 e"})
+
+    def test_what_the_next_run_did_not_see_is_not_read(self):
+        name, whole = self.segment(1, 1, 0, ["1 a"], ["2 b", "3 c"])
+        first = len(self.segment(1, 1, 0, ["1 a"])[1])
+        for cut in range(first, len(whole)):
+            self.assertEqual(self.read((name, whole[:cut])), {0: "1 a"}, cut)
+        self.assertEqual(self.read((name, whole), self.segment(2, 1, 1, ["4 d"])), {0: "1 a", 1: "4 d"})
+        with self.assertRaisesRegex(AssertionError, "ends before record 1"):
+            self.read((name, whole[:first]), self.segment(2, 1, 3, ["4 d"]))
+
+    def test_the_log_of_a_program(self):
+        there = oracle.received(FIXTURE.parent / "received-v1/received")
+        self.assertEqual(sorted(there), list(range(min(there), min(there) + len(there))))
+
+
+class PostedWords(unittest.TestCase):
+    """Two versions of labels, a line that was sent twice, and batches without lines. Then a fault is planted."""
+
+    plans = [Plan(100, [(0, 0, 2)], 1, (), (b"a x\nb y\n",)), Plan(300, [(0, 2, 4)], 0), Plan(400, [(0, 4, 5)], 0, (), (b"a z\n",))]
+    records = {0: "1 a", 1: "2 b", 2: "2 b", 3: "3 c", 4: "5 a"}
+    sent = oracle.Sent(collections.Counter({(1, "a"): 1, (2, "b"): 2, (3, "c"): 1, (5, "a"): 1, (6, "a"): 3}), {(1, "a"), (2, "b"), (5, "a")})
+    lines = {(100, 1, "a", "x"): 1, (100, 2, "b", "y"): 1, (300, 2, "b", "y"): 1, (300, 3, "c", "none"): 1, (400, 5, "a", "z"): 1}
+    counts = [("a", 2), ("b", 2), ("c", 1)]
+    ledger = [(100, 2, 2, ("x", "y")), (200, 2, 2, ("x", "y")), (300, 4, 3, ("none", "x", "y")), (300, 4, 3, ("none", "x", "y")),
+              (400, 5, 5, ("none", "x", "y", "z"))]
+
+    def judged(self, lines=None, counts=None, ledger=None, sent=None, plans=None, records=None):
+        found = oracle.Posted(collections.Counter(lines or self.lines), counts or self.counts, ledger or self.ledger)
+        return tuple(oracle.judge_posted(plans or self.plans, STEP, records or self.records, sent or self.sent, found)[:3])
+
+    def test_no_fault(self):
+        self.assertEqual(self.judged(), (0, 0, 0))
+
+    def test_faults_of_each_row(self):
+        for row in self.lines:
+            lost, twice, wrong = self.judged({other: n for other, n in self.lines.items() if other != row})
+            self.assertTrue(lost >= 1 and twice == wrong == 0, (row, lost, twice, wrong))
+            lost, twice, wrong = self.judged({**self.lines, row: 2})
+            self.assertTrue(twice >= 1 and lost == wrong == 0, (row, lost, twice, wrong))
+            for other in (row[0] + 100, *row[1:]), (*row[:3], "w"), (*row[:2], "d", row[3]):
+                changed = {r: n for r, n in self.lines.items() if r != row} | {other: 1}
+                self.assertGreaterEqual(self.judged(changed)[2], 1, other)
+
+    def test_faults_of_counts(self):
+        for i, (word, n) in enumerate(self.counts):
+            self.assertEqual(self.judged(counts=self.counts[:i] + self.counts[i + 1 :])[2], 1)
+            self.assertEqual(self.judged(counts=self.counts[:i] + [(word, n + 1)] + self.counts[i + 1 :])[2], 1)
+        self.assertEqual(self.judged(counts=[*self.counts, ("d", 1)])[2], 1)
+
+    def test_faults_of_accumulators(self):
+        for i, (time, came, highest, labels) in enumerate(self.ledger):
+            for other in (time, came + 1, highest, labels), (time, came, highest + 1, labels), (time, came, highest, (*labels, "zz")):
+                self.assertEqual(self.judged(ledger=self.ledger[:i] + [other] + self.ledger[i + 1 :])[2], 1)
+        self.assertEqual(self.judged(ledger=self.ledger[:-1])[0], 1)
+        self.assertEqual(self.judged(ledger=[*self.ledger, (500, 5, 5, ("none", "x", "y", "z"))])[2], 1)
+
+    def test_lines_that_plans_and_log_do_not_have(self):
+        # The log itself has lost what was acknowledged, and plans, table and accumulators agree with it.
+        sent = oracle.Sent(self.sent.times, self.sent.acknowledged | {(6, "a")})
+        self.assertEqual(self.judged(sent=sent), (1, 0, 0))
+        # The log has a line more often than it was sent.
+        once = oracle.Sent(self.sent.times - collections.Counter({(2, "b"): 1}), self.sent.acknowledged)
+        self.assertEqual(self.judged(sent=once), (0, 1, 0))
+        # A received line is in no plan.
+        self.assertEqual(self.judged(records={**self.records, 5: "6 a"}), (1, 0, 0))
+
+    def test_a_batch_that_sees_another_version(self):
+        self.assertNotEqual(self.judged(plans=[*self.plans[:2], self.plans[2]._replace(contents=())]), (0, 0, 0))
+
+    def test_plans_that_skip_a_record(self):
+        self.assertNotEqual(self.judged(plans=[self.plans[0], self.plans[1]._replace(ranges=[(0, 3, 4)]), self.plans[2]]), (0, 0, 0))
 
 
 if __name__ == "__main__":

@@ -65,6 +65,8 @@ fn help_lists_options_of_the_program_before_those_of_every_job() {
         ("mentions", "--rounds"),
         ("reachability", "--root"),
         ("kafka_wordcount", "--exactly-once"),
+        #[cfg(feature = "postgres")]
+        ("posted_wordcount", "--ledger"),
         ("direct_kafka_wordcount", "--earliest"),
         ("stateful_network_wordcount", "--view"),
         ("network_wordcount", "--interval"),

@@ -16,6 +16,7 @@ use crate::connector::sink::{
 };
 use crate::core::data::{Change, Exchange, encoded};
 use crate::core::error::{BoxError, Error};
+use crate::core::fault::{FaultPoint, point};
 use crate::core::plan::RunId;
 use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
@@ -192,6 +193,7 @@ impl<T: Exchange, D: Database> TransactionalSink<T> for ExactlyOnce<T, D> {
     }
 
     fn begin(&mut self, context: &SinkContext) -> Result<Vec<Committed>, BoxError> {
+        point(FaultPoint::SinkOpen);
         let make = |_: &Table, connection: &mut D::Connection| connection.run(PROGRESS);
         // Two processes that make the table at once may disturb each other.
         self.writer.transaction(make).or_else(|_| self.writer.transaction(make))?;
@@ -212,6 +214,7 @@ impl<T: Exchange, D: Database> TransactionalSink<T> for ExactlyOnce<T, D> {
             if rows.is_empty() && !group.checkpoint {
                 continue;
             }
+            point(FaultPoint::SinkBegin);
             self.writer.transaction(|table, connection| {
                 let found = Progress::read(connection, context, *shard)?;
                 if !found.as_ref().is_some_and(|p| p.belongs_to(context.run)) {
@@ -227,8 +230,11 @@ impl<T: Exchange, D: Database> TransactionalSink<T> for ExactlyOnce<T, D> {
                 let set = "UPDATE tidemill_progress SET generation = $1, time = $2, plan = $3 WHERE job = $4 AND sink = $5 AND shard = $6";
                 let BatchId { time, run, plan } = group.last;
                 let values = [int(run.generation), int(time.millis()), Value::Text(format!("{plan:016x}"))];
-                connection.execute(set, &[&values[..], &key(context, *shard)].concat())
+                connection.execute(set, &[&values[..], &key(context, *shard)].concat())?;
+                point(FaultPoint::SinkCommitBefore);
+                Ok(())
             })?;
+            point(FaultPoint::SinkCommitAfter);
         }
         self.pending.values_mut().for_each(|batches| batches.retain(|time, _| *time > group.last.time));
         Ok(())
