@@ -109,19 +109,29 @@ pub(super) fn sources(reader: &Reader) -> String {
 
 /// `/api/v1/kafka`: the clients of Kafka in each process, as each has told within the last seconds.
 pub(super) fn kafka(reader: &Reader) -> String {
-    let here = std::iter::once((0, clients::now()));
+    let here = std::iter::once((0, clients::by_sink()));
     let all = here.chain(reader.metrics.now().clients);
     Value::Array(all.flat_map(|(process, clients)| clients.into_iter().map(move |c| client(process, &c))).collect()).to_string()
 }
 
+/// One client, or the producers of one sink.
 fn client(process: usize, c: &Client) -> Value {
     let broker = |b: &Broker| {
         let (rtt, p99) = b.rtt.unzip();
-        let (rtt, p99) = (rtt.map(ms), p99.map(ms));
-        json!({ "broker": b.name, "state": b.state, "rtt_ms": rtt, "rtt_p99_ms": p99, "requests": b.requests, "errors": b.errors })
+        let (rtt, p99, state) = (rtt.map(ms), p99.map(ms), b.states.to_string());
+        json!({ "broker": b.name, "state": state, "rtt_ms": rtt, "rtt_p99_ms": p99, "requests": b.requests, "errors": b.errors })
     };
-    let brokers: Vec<Value> = c.brokers.iter().map(broker).collect();
-    json!({ "process": process, "client": c.kind, "records": c.records, "bytes": c.bytes, "transaction": c.transaction, "brokers": brokers })
+    let transaction = c.transactions.each().next().map(|_| c.transactions.to_string());
+    json!({
+        "process": process,
+        "client": c.kind,
+        "clients": c.count,
+        "transactional_id_prefix": c.transactional_id_prefix,
+        "records": c.records,
+        "bytes": c.bytes,
+        "transaction": transaction,
+        "brokers": c.brokers.iter().map(broker).collect::<Vec<_>>(),
+    })
 }
 
 fn job_of(reader: &Reader, now: &Now) -> Value {

@@ -269,7 +269,7 @@ fn kafka(to: &mut Samples) {
     for client in clients::now() {
         let queue = queues.entry(client.kind).or_default();
         *queue = (queue.0 + client.records, queue.1 + client.bytes);
-        client.transaction.into_iter().for_each(|state| *transactions.entry(state).or_default() += 1);
+        client.transactions.each().for_each(|(state, count)| *transactions.entry(state.clone()).or_default() += count);
     }
     let records = queues.iter().map(|(kind, (records, _))| (vec![("client", kind.clone())], *records));
     to.metric("tidemill_kafka_queued_records", GAUGE, "Records that wait in clients, to be read or to be sent.", records);

@@ -77,6 +77,6 @@ impl Holdings {
             return;
         }
         self.clients = Clients { told: Some(Instant::now()), changes };
-        outbox.send(Event::Clients { process, clients: clients::now() });
+        outbox.send(Event::Clients { process, clients: clients::by_sink() });
     }
 }

@@ -176,6 +176,13 @@ await check("the form asks a view, and shows what the job answers", async () => 
   assert.match(await text(page, "#answer .wrong"), /the batch of .* is not held any more/);
   assert.ok(faults.splice(before).every(fault => fault.includes("409")));
 });
+await check("each client of Kafka has a row for each of its brokers", async () => {
+  const row = page.locator("[aria-label='Table of clients of Kafka'] tbody tr");
+  await row.first().waitFor();
+  const clients = await page.evaluate(() => fetch("api/v1/kafka").then(answer => answer.json()));
+  assert.equal(await row.count(), clients.flatMap(c => c.brokers).length, JSON.stringify(clients));
+  assert.deepEqual(clients.filter(c => c.process !== 0 || c.clients !== 1 || c.transactional_id_prefix !== null), []);
+});
 await check("the sentence says how the job is", async () => {
   assert.match(await text(page, "#sentence"), /^(It |No batch)/);
   assert.match(await page.title(), /^demo: /);

@@ -233,15 +233,18 @@ impl Settings {
         Ok((client, reports))
     }
 
-    /// A producer with this transactional id.
+    /// The producer of a shard of a sink, all of whose transactional ids begin so.
     ///
     /// # Errors
     /// As [`Settings::client`].
-    pub(crate) fn transactional(&self, id: &str) -> Result<(BaseProducer<Context>, Arc<Reports>)> {
+    pub(crate) fn transactional(&self, prefix: &str, shard: u32) -> Result<(BaseProducer<Context>, Arc<Reports>)> {
         self.check(Side::Sink)?;
         let mut config = self.config(Side::Sink, None);
-        config.set("transactional.id", id).set("transaction.timeout.ms", self.transaction_timeout().as_millis().to_string());
-        self.create(&config)
+        config.set("transactional.id", format!("{prefix}{shard}"));
+        config.set("transaction.timeout.ms", self.transaction_timeout().as_millis().to_string());
+        let (producer, reports) = self.create(&config)?;
+        reports.of_transactions(prefix);
+        Ok((producer, reports))
     }
 
     /// The time after which the brokers abort an open transaction.

@@ -13,7 +13,7 @@ use rdkafka::statistics::{Broker, Statistics};
 
 use crate::connector::kafka::client::described_code;
 use crate::core::lock::lock;
-use crate::metrics::clients::{self, Client, Listed};
+use crate::metrics::clients::{self, Client, Listed, StateCounts};
 
 /// A record that was not delivered.
 #[derive(Debug)]
@@ -33,12 +33,19 @@ pub(crate) struct Reports {
     failed: Mutex<Option<FailedDelivery>>,
     /// What it says of its connections.
     listed: Listed,
+    /// With what the transactional ids of its sink begin, if it is transactional.
+    transactional_id_prefix: OnceLock<String>,
 }
 
 impl Reports {
     /// Empty reports. These values never appear in a text.
     pub(super) fn without(secrets: Vec<String>) -> Self {
         Reports { secrets, ..Reports::default() }
+    }
+
+    /// The client is a producer of a sink whose transactional ids begin so. It is known before the client is asked for reports.
+    pub(super) fn of_transactions(&self, prefix: &str) {
+        let _ = self.transactional_id_prefix.set(prefix.to_owned());
     }
 
     /// The current trouble with the connection.
@@ -174,7 +181,8 @@ impl ConsumerContext for Context {}
 impl Context {
     /// The client says how it is.
     pub(super) fn listed(&self, statistics: Statistics) {
-        self.0.listed.tell(client(statistics));
+        let transactional_id_prefix = self.0.transactional_id_prefix.get().cloned();
+        self.0.listed.tell(Client { transactional_id_prefix, ..client(statistics) });
     }
 }
 
@@ -192,13 +200,13 @@ fn client(s: Statistics) -> Client {
         let rtt = broker.rtt.as_ref().filter(|rtt| rtt.avg > 0).map(|rtt| (micros(rtt.avg), micros(rtt.p99)));
         let requests = whole(broker.outbuf_cnt) + whole(broker.waitresp_cnt);
         let errors = broker.txerrs + broker.rxerrs + broker.req_timeouts;
-        let (name, state) = (broker.nodename.clone(), broker.state.clone());
-        let entry = clients::Broker { name, state, rtt, requests, errors };
+        let (name, states) = (broker.nodename.clone(), StateCounts::one(&broker.state));
+        let entry = clients::Broker { name, states, rtt, requests, errors };
         match brokers.iter_mut().find(|other| other.name == entry.name) {
             Some(other) => {
                 other.add(&entry);
                 if broker.nodeid >= 0 {
-                    other.state = entry.state;
+                    other.states = entry.states;
                 }
             }
             None => brokers.push(entry),
@@ -206,7 +214,8 @@ fn client(s: Statistics) -> Client {
     }
     brokers.sort_by(|a, b| a.name.cmp(&b.name));
     let transaction = s.eos.map(|eos| eos.txn_state).filter(|state| !state.is_empty() && state != "Init");
-    Client { kind: s.client_type, records, bytes, transaction, brokers }
+    let transactions = transaction.map_or_else(StateCounts::default, StateCounts::one);
+    Client { kind: s.client_type, count: 1, transactional_id_prefix: None, records, bytes, transactions, brokers }
 }
 
 /// A number that is not negative where it is known.
@@ -286,9 +295,9 @@ mod tests {
             ..Statistics::default()
         });
         let rtt = Some((Duration::from_micros(1_500), Duration::from_micros(4_500)));
-        let expected = clients::Broker { name: "a:9092".into(), state: "UP".into(), rtt, requests: 2, errors: 4 };
+        let expected = clients::Broker { name: "a:9092".into(), states: StateCounts::one("UP"), rtt, requests: 2, errors: 4 };
         assert_eq!(found.brokers, [expected]);
-        assert_eq!((found.records, found.bytes, found.transaction.as_deref()), (11, 107, Some("InTransaction")));
+        assert_eq!((found.records, found.bytes, found.transactions), (11, 107, StateCounts::one("InTransaction")));
     }
 
     #[test]

@@ -125,8 +125,7 @@ impl Common {
     fn link(&self, shard: u32) -> Result<Link, BoxError> {
         let context = self.context()?;
         let SinkContext { job, sink, .. } = context;
-        let id = format!("{job}-{sink}-{shard}");
-        let (producer, reports) = self.sink.settings.transactional(&id)?;
+        let (producer, reports) = self.sink.settings.transactional(&format!("{job}-{sink}-"), shard)?;
         let link = Link::new(&self.sink.settings, producer, reports);
         let end = Instant::now() + INIT;
         // A call that timed out is continued by the next one. Between two calls the job may end.

@@ -81,13 +81,18 @@ function showMemory(m) {
 let askedKafka = 0;
 
 // How the clients of Kafka in all processes are connected. They say it each five seconds.
+// The producers of an exactly-once sink are one row.
 async function showKafka() {
   if (Date.now() - askedKafka < 2000) return;
   askedKafka = Date.now();
   const rows = (await read("kafka")).flatMap(c => c.brokers.map(b => ({ ...c, ...b })));
+  const client = r => [
+    `${r.clients > 1 ? many(r.clients, r.client) : r.client}${r.transactional_id_prefix ? ` ${r.transactional_id_prefix}…` : ""}`,
+    ...(r.transaction ? [r.transaction] : []),
+  ].join(", ");
   const columns = [
-    ...(job?.processes > 1 ? [["Process", r => String(r.process), true]] : []),
-    ["Broker", r => r.broker, true], ["Client", r => (r.transaction ? `${r.client}, ${r.transaction}` : r.client), true], ["State", r => r.state, true],
+    ...(rows.some(r => r.process) ? [["Process", r => String(r.process), true]] : []),
+    ["Broker", r => r.broker, true], ["Client", client, true], ["State", r => r.state, true],
     ["Round trip", r => (r.rtt_ms === null ? "–" : duration(r.rtt_ms))], ["99 % within", r => (r.rtt_p99_ms === null ? "–" : duration(r.rtt_p99_ms))],
     ["Requests that wait", r => count(r.requests)], ["Failed", r => count(r.errors)], ["Records in its queues", r => count(r.records)],
   ];
