@@ -54,6 +54,7 @@ mod planner;
 mod data_frame;
 mod grouped;
 mod show;
+mod table_text;
 mod streaming;
 #[cfg(feature = "cli")]
 #[doc(hidden)]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::catalog::TableProvider;
-use datafusion::common::Column;
+use datafusion::common::{Column, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::{SQLOptions, SessionConfig, SessionContext};
@@ -206,7 +206,7 @@ impl TableSession {
 
     /// Takes a name away. The caller holds the lock.
     fn removed(&self, name: &str) -> bool {
-        self.0.context.deregister_table(name).is_ok_and(|table| table.is_some())
+        self.0.context.deregister_table(TableReference::bare(name)).is_ok_and(|table| table.is_some())
     }
 
     pub(crate) fn add_function(&self, function: Function) {
@@ -225,7 +225,7 @@ impl TableSession {
         let tables = self.0.context.catalog("datafusion").and_then(|catalog| catalog.schema("public"));
         for name in tables.iter().flat_map(|schema| schema.table_names()) {
             // A table that another thread has just dropped is not there.
-            if let Ok(provider) = self.block_on(self.0.context.table_provider(name.as_str())) {
+            if let Ok(provider) = self.block_on(self.0.context.table_provider(TableReference::bare(name.as_str()))) {
                 copy.register(&name, provider).expect("a table of another session has a name that a table can have");
             }
         }
@@ -237,7 +237,7 @@ impl TableSession {
         let name = names::table(name);
         let _alone = self.0.naming.write().unwrap_or_else(PoisonError::into_inner);
         self.removed(&name);
-        self.0.context.register_table(name.as_str(), table).map_err(|e| SqlError::of(&name, &e))?;
+        self.0.context.register_table(TableReference::bare(name.as_str()), table).map_err(|e| SqlError::of(&name, &e))?;
         Ok(())
     }
 
@@ -289,12 +289,25 @@ impl TableSession {
         }
     }
 
+    /// The tables that a query names, in lower case.
+    #[cfg(feature = "cli")]
+    pub(crate) fn tables_of(&self, sql: &str) -> Result<Vec<String>> {
+        let statement = statement(sql).map_err(|reason| SqlError::new(sql, reason))?;
+        let tables = self.0.context.state().resolve_table_references(&statement).map_err(|e| SqlError::of(sql, &e))?;
+        let name = |table: TableReference| match table {
+            TableReference::Bare { table } => Ok(names::table(&table)),
+            other => Err(SqlError::new(sql, format!("{other}: a name with a dot goes in backticks"))),
+        };
+        tables.into_iter().map(name).collect()
+    }
+
     /// The columns of the tables that a statement names.
     fn names(&self, state: &SessionState, statement: &Statement) -> Result<Names, DataFusionError> {
         let mut names = Names::default();
         for table in state.resolve_table_references(statement)? {
             // A table that is missing is a fault of the plan.
-            let provider = self.block_on(self.0.context.table_provider(names::table(table.table()).as_str()));
+            let reference = TableReference::bare(names::table(table.table()));
+            let provider = self.block_on(self.0.context.table_provider(reference));
             for field in provider.iter().flat_map(|p| p.schema().fields().iter().cloned().collect::<Vec<_>>()) {
                 names.add(field.name());
             }

@@ -86,6 +86,15 @@ const SHAPES: [(&str, [Fate; 3]); 67] = [
         [OK, OK, FOREVER],
     ),
     (
+        "select a.name, window.start, count(*) from events a join events b on a.name = b.name and b.at between a.at and a.at + interval '1' hour
+         group by window(b.at, '10 minutes'), a.name",
+        [OK, OK, OK],
+    ),
+    (
+        "select window, count(*) from events a join others b on a.name = b.name group by window(a.at, '10 minutes')",
+        [AGGREGATE, OK, OK],
+    ),
+    (
         "select a.c, b.c as d from (select name, count(*) as c from events group by name) a
       join (select name, count(*) as c from others group by name) b on a.name = b.name",
         [AGGREGATE, OK, OK],

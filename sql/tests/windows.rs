@@ -173,6 +173,56 @@ proptest! {
     }
 
     #[test]
+    fn windows_of_pairs_close_as_those_of_the_verbs(batches in events(false)) {
+        for (time, behind) in [("a.at", 5), ("b.at", 3)] {
+            let query = format!("{PAIRS} group by window({time}, '10 seconds'), a.word");
+            let explained = query.clone();
+            let expected = by_batch(run(1, batches.clone(), move |s| of_pairs(s, behind).append().map(answer)));
+            let sql = query.clone();
+            checked(&batches, &query, move |s| {
+                let windows = tables(s, Some(Watermark::delay(secs(4)))).sql(&sql).unwrap();
+                let text = windows.explain().unwrap();
+                assert!(text.contains("each group and pane of an open window") && text.contains("join_within"), "{explained}: {text}");
+                windows.stream::<Answer>().unwrap()
+            }, &expected);
+
+            let expected = by_batch(run(1, batches.clone(), move |s| of_pairs(s, behind).update().map(answer)));
+            let sql = query.clone();
+            checked(&batches, &query, move |s| {
+                tables(s, Some(Watermark::delay(secs(4)))).sql(&sql).unwrap().open_windows::<Answer>().unwrap().update()
+            }, &expected);
+        }
+    }
+
+    #[test]
+    fn final_windows_of_pairs_are_those_of_all_rows(batches in events(false)) {
+        // No row is late, and the last batch closes all windows: it has a row in each partition.
+        let mut batches = batches;
+        batches.push(vec![(Some(1_000 * SECOND), None, None); 4]);
+        for query in [
+            format!("{PAIRS} group by window(a.at, '10 seconds'), a.word having count(*) > 1"),
+            format!("select word, n, start from ({PAIRS} group by window(b.at, '7 seconds'), a.word) t(word, n, start)"),
+            "select t.word, max(t.n), cast(window.start as bigint) from
+             (select a.word, cast(b.n as bigint) as n, c.at from events a
+              join events b on a.word = b.word and b.at between a.at and a.at + interval '5' second
+              join events c on c.word = b.word and c.at between b.at - interval '2' second and b.at) t
+             group by window(t.at, '10 seconds'), t.word".to_owned(),
+        ] {
+            let mut expected = vec![Vec::new(); batches.len() - 1];
+            expected.extend(answers(&batches, &query).pop());
+            let sql = query.clone();
+            checked(&batches, &query, move |s| {
+                tables(s, Some(Watermark::delay(mins(2)))).sql(&sql).unwrap().stream::<Answer>().unwrap()
+            }, &expected);
+            let expected = answers(&batches, &query);
+            let sql = query.clone();
+            checked(&batches, &query, move |s| {
+                tables(s, Some(Watermark::delay(mins(2)))).sql(&sql).unwrap().view::<Answer>().unwrap().complete()
+            }, &expected);
+        }
+    }
+
+    #[test]
     fn rows_without_a_partner_leave_as_those_of_the_verbs(batches in events(false)) {
         let expected = by_batch(run(1, batches.clone(), move |s| {
             let pairs = side(s).left_outer_join_within(&side(s), secs(0), secs(2)).timestamped();
@@ -208,6 +258,20 @@ proptest! {
             rows.select(["word"]).unwrap().stream::<Option<String>>().unwrap()
         }, &expected);
     }
+}
+
+/// Windows of pairs of near rows, before their GROUP BY.
+const PAIRS: &str = "select a.word, count(*), cast(window.start as bigint) from events a join events b
+    on a.word = b.word and b.at between a.at - interval '3' second and a.at + interval '5' second";
+
+/// The same pairs by verbs, in windows by the time of the left or of the right row.
+fn of_pairs<'s>(s: &DStream<'s, Event>, behind: u64) -> WindowedView<'s, (Option<String>, i64)> {
+    let pairs = side(s).join_within(&side(s), secs(3), secs(5));
+    let rows = pairs.timestamped().map(move |t| {
+        let (word, ((left, _), (right, _))) = t.row;
+        (word, if behind == 5 { left } else { right })
+    });
+    rows.event_time_of(|(_, at)| *at, &pairs, secs(behind)).map(|(word, _)| word).tumbling(secs(10)).count_by_value()
 }
 
 /// The rows with a word, by it.

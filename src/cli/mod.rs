@@ -15,7 +15,7 @@ mod launch;
 mod new;
 mod query;
 mod replay;
-mod running_job;
+pub mod running_job;
 mod sql;
 mod stop;
 mod token;
@@ -61,7 +61,7 @@ enum What {
     Token(token::Args),
     /// Shows how a running job is, from its page
     Top(top::Args),
-    /// Asks a view of a running job: a key, the top rows, or all
+    /// Asks a view of a running job: a key, the top rows, or all; SQL asks several (needs tidemill-sql)
     Query(query::Args),
     /// Adds a computation over the views of a running job: 'authors | top 10 | print'
     Add(add::AddArgs),

@@ -1,6 +1,7 @@
 //! `tidemill query`: asks a view of a running job.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,13 +16,13 @@ use crate::core::question::MOST_ROWS;
 use crate::core::time::{BatchTime, counted};
 
 /// Asks a view of a running job (`View::queryable`, `--listen`), as of one batch. Without a view, lists the views that can be asked. Prints a
-/// line for each row, its parts with tabs between them; the batch and the number of rows go to stderr.
+/// line for each row, its parts with tabs between them; the batch and the number of rows go to stderr. The result of a SELECT is a table.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Where the job listens, such as 127.0.0.1:4040
     #[arg(value_name = "ADDR:PORT", value_parser = crate::http::address::parse)]
     address: SocketAddr,
-    /// The name of the view
+    /// The name of the view, or a SELECT over views in quotes: "select max(_2) from counts"
     view: Option<String>,
     /// Only rows with this key, the first part of a row: a text, or JSON
     #[arg(long, group = "which")]
@@ -110,10 +111,41 @@ impl Args {
         ];
         format!("/api/v1/views/{}{what}?{}", percent_encoded(view), parts.into_iter().flatten().collect::<Vec<_>>().join("&"))
     }
+
+    /// The arguments of tidemill-sql, if SQL is asked: it has blanks, and no view has them in its name.
+    ///
+    /// # Errors
+    /// An option is not for SQL.
+    fn sql(&self) -> Result<Option<Vec<OsString>>, String> {
+        let Some(text) = self.view.as_ref().filter(|text| text.contains(char::is_whitespace)) else { return Ok(None) };
+        let says = [
+            ("--key", self.key.is_some()),
+            ("--prefix", self.prefix.is_some()),
+            ("--from-key", self.from_key.is_some()),
+            ("--until-key", self.until_key.is_some()),
+            ("--top", self.top.is_some()),
+            ("--limit", self.limit.is_some()),
+            ("--from", self.from.is_some()),
+            ("--follow", self.follow),
+        ];
+        if let Some((option, _)) = says.iter().find(|(_, given)| *given) {
+            return Err(format!(
+                "{option} is for a view by its name; a SELECT has WHERE, ORDER BY and LIMIT, and takes --at and --json"
+            ));
+        }
+        let mut args: Vec<OsString> = vec!["query".into(), self.address.to_string().into(), text.into()];
+        args.extend(self.json.then(|| "--json".into()));
+        args.extend(self.at.iter().flat_map(|at| ["--at".into(), at.to_string().into()]));
+        args.extend(self.secret_file.iter().flat_map(|file| ["--secret-file".into(), file.into()]));
+        Ok(Some(args))
+    }
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
+    if let Some(args) = args.sql()? {
+        return super::sql::program(&args);
+    }
     let job = RunningJob::at(args.address, args.secret_file.as_deref())?;
     let Some(view) = &args.view else {
         let Views { views } = job.get("/api/v1/views")?;
@@ -261,6 +293,19 @@ mod tests {
         assert_eq!(path(&["--follow", "--key", "7"]).unwrap(), "/api/v1/views/counts/changes?key=7");
         assert!(path(&["--follow", "--top", "3"]).is_err() && path(&["--follow", "--at", "3000"]).is_err());
         assert!(path(&["--top", "3", "--limit", "5"]).is_err() && path(&["--key", "a", "--prefix", "b"]).is_err());
+    }
+
+    #[test]
+    fn sql_goes_to_its_own_program() {
+        let sql = |args: &[&str]| {
+            let line = ["query", "127.0.0.1:4040"].iter().chain(args);
+            Command::try_parse_from(line).unwrap().args.sql()
+        };
+        let expected =
+            ["query", "127.0.0.1:4040", "select 1", "--json", "--at", "3000", "--secret-file", "s"].map(OsString::from);
+        assert_eq!(sql(&["select 1", "--at", "3000", "--json", "--secret-file", "s"]).unwrap().unwrap(), expected);
+        assert_eq!((sql(&["counts"]), sql(&[])), (Ok(None), Ok(None)));
+        assert!(sql(&["select 1", "--top", "3"]).unwrap_err().starts_with("--top is for a view by its name"));
     }
 
     #[test]

@@ -92,6 +92,11 @@ impl RunningJob {
         let stream = self.send(&format!("{request} HTTP/1.1"), head, body, patience)?;
         let mut answer = String::new();
         stream.take(BYTES).read_to_string(&mut answer).map_err(failed)?;
+        if answer.len() as u64 == BYTES {
+            return Err(Error::config(format!(
+                "the answer of the job at {address} has more than {BYTES} bytes: ask for fewer rows"
+            )));
+        }
         let strange = |what: &str| Error::config(format!("what answers at {address} is not the page of a job: {what}"));
         let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| strange("its answer has no body"))?;
         match head.split(' ').nth(1) {

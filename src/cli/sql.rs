@@ -19,6 +19,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, BoxError> {
+    program(&args.args)
+}
+
+/// Becomes the program, with these arguments.
+pub(super) fn program(args: &[OsString]) -> Result<ExitCode, BoxError> {
     let this = std::env::current_exe().ok();
     let program = found(this.as_deref().and_then(Path::parent), std::env::var_os("PATH").as_deref());
     let program = program.ok_or_else(|| {
@@ -26,7 +31,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, BoxError> {
             "{PROGRAM} is neither beside this program nor on the PATH, because SQL is a crate of its own; install it: {INSTALL}"
         )
     })?;
-    replace(Command::new(&program).args(&args.args)).map_err(|e| format!("{}: {e}", program.display()).into())
+    replace(Command::new(&program).args(args)).map_err(|e| format!("{}: {e}", program.display()).into())
 }
 
 /// The program in one of these folders.

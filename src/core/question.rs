@@ -61,6 +61,22 @@ impl Question {
         Question { view: view.into(), at: None, filter: Filter::All, top: false, limit: 100, follow: None }
     }
 
+    /// All rows of a view, as of this batch or the newest one.
+    pub fn whole(view: &str, at: Option<BatchTime>) -> Self {
+        Question { at, limit: u32::MAX, ..Question::all(view) }
+    }
+
+    /// Whether an answer may have as many rows as this question asks for.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn check(&self) -> Result<(), String> {
+        match (1..=MOST_ROWS).contains(&self.limit) {
+            true => Ok(()),
+            false => Err(format!("{} rows: an answer has 1 to {MOST_ROWS}", self.limit)),
+        }
+    }
+
     /// Of a follower that has an answer: the number of its first question, and the batch of the last answer.
     pub fn since(&self) -> Option<(u64, BatchTime)> {
         match self.follow {

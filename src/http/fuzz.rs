@@ -87,6 +87,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         "/api/v1/views/counts?key=%22tide%22&top=3&at=9",
         "/api/v1/views/counts?from_key=7&until_key=9&limit=5",
         "/api/v1/views/counts/changes?prefix=M%C3%BChle",
+        "/api/v1/rows?view=counts&view=sums&at=9",
         "/api/v1/added",
         "/healthz",
     ];

@@ -65,13 +65,16 @@ pub(crate) struct About {
     pub restarts: Vec<Restart>,
 }
 
+/// Questions with who waits for their answers, and their numbers.
+type Ask = Box<dyn Fn(Vec<(Question, Reply)>) -> Result<Vec<u64>, String> + Send + Sync>;
+
 /// How readers ask the views of the job, correct them, and add some.
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only the server asks"))]
 pub(crate) struct Views {
     /// The names of the views that answer.
     pub names: Box<dyn Fn() -> Vec<String> + Send + Sync>,
-    /// Asks one. Returns the number of the question.
-    pub ask: Box<dyn Fn(Question, Reply) -> Result<u64, String> + Send + Sync>,
+    /// Asks some, as of one batch. Returns the numbers of the questions.
+    pub ask: Ask,
     /// Ends the work for a question, or for who follows a view since it.
     pub forget: Box<dyn Fn(u64) + Send + Sync>,
     /// Gives bad records back to the job.
@@ -106,7 +109,7 @@ mod no_job {
         pub fn of_no_job() -> Self {
             Views {
                 names: Box::new(Vec::new),
-                ask: Box::new(|_, _| Err("no view".into())),
+                ask: Box::new(|_| Err("no view".into())),
                 forget: Box::new(|_| ()),
                 correct: Box::new(|_, _| Err("no job".into())),
                 added: Box::new(Vec::new),

@@ -35,6 +35,9 @@ const JSON_LINES: &str = "application/x-ndjson";
 const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// All rows of some views.
+const ROWS: &str = "/api/v1/rows";
+
 /// Behind the path of a view: what changes in it.
 const CHANGES: &str = "/changes";
 
@@ -67,6 +70,7 @@ pub(super) async fn answer(request: Request<Incoming>, reader: &Arc<Reader>) -> 
             }
         }
         (None, Some(view)) if reader.about.process == 0 => said(views::ask(view, query, reader).await),
+        (None, None) if reader.about.process == 0 && path == ROWS => said(views::rows(query, reader).await),
         (None, _) => read(path, query, reader),
     };
     for (name, value) in HEADERS {
@@ -181,7 +185,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
 }
 
 const NOT_FOUND: &str = "there is: / /metrics /healthz /readyz /api/v1/job /api/v1/batches /api/v1/batches/TIME /api/v1/operators \
-                         /api/v1/sources /api/v1/kafka /api/v1/state /api/v1/errors /api/v1/views /api/v1/views/NAME /api/v1/views/NAME/changes /api/v1/events \
+                         /api/v1/sources /api/v1/kafka /api/v1/state /api/v1/errors /api/v1/views /api/v1/views/NAME /api/v1/views/NAME/changes /api/v1/rows /api/v1/events \
                          /api/v1/corrections /api/v1/added\n";
 
 fn time(text: &str) -> Option<BatchTime> {

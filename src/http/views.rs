@@ -1,5 +1,5 @@
-//! Questions of readers to the views of the job: `GET /api/v1/views` lists the views, and `GET /api/v1/views/NAME?...` asks one. A question
-//! whose reader has gone is forgotten.
+//! Questions of readers to the views of the job: `GET /api/v1/views` lists the views, `GET /api/v1/views/NAME?...` asks one, and
+//! `GET /api/v1/rows?view=NAME&view=NAME` has all rows of some as of one batch. A question whose reader has gone is forgotten.
 
 use std::sync::Arc;
 
@@ -7,9 +7,12 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::core::question::{Filter, Follow, Part, Question, RankedRow};
+use crate::core::question::{Filter, Follow, Part, Question, RankedRow, Reply, is_name};
 use crate::core::time::BatchTime;
 use crate::http::reader::Reader;
+
+/// The most views of which all rows are asked for at once.
+const MOST_VIEWS: usize = 32;
 
 /// The names of the views that can be asked, as JSON.
 pub(super) fn list(reader: &Reader) -> String {
@@ -19,8 +22,20 @@ pub(super) fn list(reader: &Reader) -> String {
 /// Asks a view; the answer as JSON, or why there is none.
 pub(super) async fn ask(view: &str, query: Option<&str>, reader: &Arc<Reader>) -> Result<String, (StatusCode, String)> {
     let question = question(view, query).map_err(|what| (StatusCode::BAD_REQUEST, what))?;
+    question.check().map_err(|what| (StatusCode::NOT_FOUND, what))?;
     let (_, (time, part)) = answer(question, reader).await?;
     Ok(format!(r#"{{"matched":{},"rows":[{}],"time":{}}}"#, part.matched, list_of(&part.rows), time.millis()))
+}
+
+/// All rows of some views as of one batch, as JSON, or why there is no answer.
+pub(super) async fn rows(query: Option<&str>, reader: &Arc<Reader>) -> Result<String, (StatusCode, String)> {
+    let questions = whole_views(query).map_err(|what| (StatusCode::BAD_REQUEST, what))?;
+    let names: Vec<String> = questions.iter().map(|question| question.view.clone()).collect();
+    let answers = answers(questions, reader).await?;
+    let time = answers.first().map_or(0, |(_, (time, _))| time.millis());
+    // Names of views need no escapes in JSON.
+    let views = names.iter().zip(&answers).map(|(name, (_, (_, part)))| format!(r#""{name}":[{}]"#, list_of(&part.rows)));
+    Ok(format!(r#"{{"time":{time},"views":{{{}}}}}"#, views.collect::<Vec<_>>().join(",")))
 }
 
 /// A question for which the job works, until this is dropped: when its reader has gone, no worker looks at more rows for it.
@@ -47,25 +62,38 @@ impl Drop for Asking {
 }
 
 /// Asks a question. The workers follow the view for the first question of a follower until the result is dropped.
-pub(super) async fn answer(
-    question: Question,
-    reader: &Arc<Reader>,
-) -> Result<(Asking, (BatchTime, Part)), (StatusCode, String)> {
-    let (tx, rx) = oneshot::channel();
-    let reply = move |answer| {
-        // The reader may have gone.
-        let _ = tx.send(answer);
-    };
-    let follows = matches!(question.follow, Some(Follow::Begin));
-    let id = (reader.views.ask)(question, Box::new(reply)).map_err(|what| (StatusCode::NOT_FOUND, what))?;
-    let mut asking = Asking { reader: reader.clone(), id, done: false };
-    let answer = rx.await;
-    asking.done = !follows;
-    match answer {
-        Ok(Ok(answer)) => Ok((asking, answer)),
-        Ok(Err(what)) => Err((StatusCode::CONFLICT, what)),
-        Err(_) => Err((StatusCode::SERVICE_UNAVAILABLE, "the job has ended".into())),
+pub(super) async fn answer(question: Question, reader: &Arc<Reader>) -> Result<Answered, (StatusCode, String)> {
+    Ok(answers(vec![question], reader).await?.remove(0))
+}
+
+/// A question, and its answer as of a batch.
+type Answered = (Asking, (BatchTime, Part));
+
+/// Asks questions, all as of one batch. If one has no answer, the job forgets the others.
+async fn answers(questions: Vec<Question>, reader: &Arc<Reader>) -> Result<Vec<Answered>, (StatusCode, String)> {
+    let (mut asked, mut waiting) = (Vec::new(), Vec::new());
+    for question in questions {
+        let (tx, rx) = oneshot::channel();
+        waiting.push((matches!(question.follow, Some(Follow::Begin)), rx));
+        let reply: Reply = Box::new(move |answer| {
+            // The reader may have gone.
+            let _ = tx.send(answer);
+        });
+        asked.push((question, reply));
     }
+    let ids = (reader.views.ask)(asked).map_err(|what| (StatusCode::NOT_FOUND, what))?;
+    let asking: Vec<Asking> = ids.into_iter().map(|id| Asking { reader: reader.clone(), id, done: false }).collect();
+    let mut answers = Vec::new();
+    for (mut asking, (follows, rx)) in asking.into_iter().zip(waiting) {
+        let answer = rx.await;
+        asking.done = !follows;
+        match answer {
+            Ok(Ok(answer)) => answers.push((asking, answer)),
+            Ok(Err(what)) => return Err((StatusCode::CONFLICT, what)),
+            Err(_) => return Err((StatusCode::SERVICE_UNAVAILABLE, "the job has ended".into())),
+        }
+    }
+    Ok(answers)
 }
 
 /// Rows as a JSON list, without its brackets: they are JSON already.
@@ -93,14 +121,34 @@ pub(super) fn question(view: &str, query: Option<&str>) -> Result<Question, Stri
             "prefix" => question.filter = Filter::Prefix(value),
             "top" => (question.top, question.limit) = (true, number()?),
             "limit" => question.limit = number()?,
-            "at" => {
-                let at = value.parse().map_err(|_| format!("at={value}: a batch time is a number of milliseconds since 1970"))?;
-                question.at = Some(BatchTime::from_millis(at));
-            }
+            "at" => question.at = Some(batch(&value)?),
             _ => return Err(format!("{name}: there are key, from_key, until_key, prefix, top, limit and at")),
         }
     }
     Ok(question)
+}
+
+/// The questions of a query string: `view`, once for each view, and `at`.
+fn whole_views(query: Option<&str>) -> Result<Vec<Question>, String> {
+    let (mut views, mut at) = (Vec::new(), None);
+    for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
+        match part.split_once('=') {
+            Some(("view", view)) if !is_name(view) => return Err(format!("view={view}: this is not the name of a view")),
+            Some(("view", view)) if views.contains(&view) => {}
+            Some(("view", view)) => views.push(view),
+            Some(("at", value)) => at = Some(batch(value)?),
+            _ => return Err(format!("{part}: there are view=NAME, once for each view, and at=TIME")),
+        }
+    }
+    if !(1..=MOST_VIEWS).contains(&views.len()) {
+        return Err(format!("{} views: name 1 to {MOST_VIEWS} by view=NAME", views.len()));
+    }
+    Ok(views.into_iter().map(|view| Question::whole(view, at)).collect())
+}
+
+fn batch(value: &str) -> Result<BatchTime, String> {
+    let time = value.parse().map_err(|_| format!("at={value}: a batch time is a number of milliseconds since 1970"))?;
+    Ok(BatchTime::from_millis(time))
 }
 
 /// A key as JSON. A text may stand without its quotes, as people write it.
@@ -130,7 +178,6 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::core::question::Reply;
     use crate::http::{Views, reader};
 
     /// What a job is asked and told: the questions that it has not answered, and those that it may forget.
@@ -142,10 +189,13 @@ mod tests {
 
     fn reader(job: &Arc<Job>) -> Arc<Reader> {
         let (asked, told) = (job.clone(), job.clone());
-        let ask = move |_, reply| {
+        let ask = move |questions: Vec<(Question, Reply)>| {
             let mut open = asked.open.lock().unwrap();
-            open.push(reply);
-            Ok(open.len() as u64)
+            let number = |(_, reply)| {
+                open.push(reply);
+                open.len() as u64
+            };
+            Ok(questions.into_iter().map(number).collect())
         };
         reader::tests::reader(Views {
             ask: Box::new(ask),
@@ -179,6 +229,23 @@ mod tests {
                 assert_eq!(forgotten(), expected);
             }
         });
+    }
+
+    #[test]
+    fn several_views_are_asked_as_of_one_batch() {
+        let views = |query| whole_views(Some(query)).map(|all| all.into_iter().map(|q| (q.view, q.at)).collect::<Vec<_>>());
+        let at = Some(BatchTime::from_millis(7));
+        assert_eq!(views("view=a&at=7&view=b.c&view=a").unwrap(), [("a".to_owned(), at), ("b.c".into(), at)]);
+        let many = (0..33).map(|n| format!("view=v{n}")).collect::<Vec<_>>().join("&");
+        for (wrong, why) in [
+            ("at=7", "0 views: name 1 to 32"),
+            (&*many, "33 views"),
+            ("view=a%20b", "view=a%20b: this is not"),
+            ("view=a&at=now", "at=now: a batch time"),
+            ("view=a&top=3", "top=3: there are view=NAME"),
+        ] {
+            assert!(views(wrong).unwrap_err().starts_with(why), "{wrong}: {:?}", views(wrong));
+        }
     }
 
     #[test]

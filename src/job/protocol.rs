@@ -159,8 +159,8 @@ pub(crate) enum Event {
         /// Whether an output operation reads them.
         taken: bool,
     },
-    /// Somebody asks a view; its asker waits in process 0.
-    Ask { id: u64, question: Question },
+    /// Somebody asks views, all as of one batch; the askers wait in process 0.
+    Ask { asked: Vec<(u64, Question)> },
     /// Who asked this has gone.
     Forget { id: u64 },
     /// Somebody adds a computation; who waits is in process 0.

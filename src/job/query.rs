@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::core::error::{Error, Result};
-use crate::core::question::{Answer, Filter, MOST_ROWS, Question, Reply};
+use crate::core::question::{Answer, Filter, Question, Reply};
 use crate::core::time::BatchTime;
 use crate::job::protocol::Event;
 use crate::job::shared::JobState;
@@ -126,7 +126,8 @@ impl<'j> Query<'j> {
             // Who asked may have given up.
             let _ = tx.send(answer);
         };
-        let asked = self.problem.map_or_else(|| self.job.ask(self.question, Box::new(reply)), Err);
+        let asked = self.problem.map_or_else(|| self.question.check(), Err);
+        let asked = asked.and_then(|()| self.job.ask(vec![(self.question, Box::new(reply))]));
         if let Err(reason) = asked {
             return Err(fault(reason));
         }
@@ -138,14 +139,22 @@ impl<'j> Query<'j> {
 }
 
 impl JobState {
-    /// Asks a question; `reply` gets the answer on the thread of the planner. Returns the number of the question.
-    pub(crate) fn ask(&self, question: Question, reply: Reply) -> Result<u64, String> {
-        if question.follow.is_none() && !(1..=MOST_ROWS).contains(&question.limit) {
-            return Err(format!("{} rows: an answer has 1 to {MOST_ROWS}", question.limit));
+    /// Asks questions, which are answered as of one batch unless they name others. Each reply gets its answer on the thread of the planner. Returns
+    /// the numbers of the questions.
+    pub(crate) fn ask(&self, questions: Vec<(Question, Reply)>) -> Result<Vec<u64>, String> {
+        let mut asked = Vec::new();
+        for (question, reply) in questions {
+            match self.askers.add(&question.view, reply) {
+                Ok(id) => asked.push((id, question)),
+                Err(why) => {
+                    asked.iter().for_each(|(id, _)| self.askers.forget(*id));
+                    return Err(why);
+                }
+            }
         }
-        let id = self.askers.add(&question.view, reply)?;
-        self.post(Event::Ask { id, question });
-        Ok(id)
+        let ids = asked.iter().map(|(id, _)| *id).collect();
+        self.post(Event::Ask { asked });
+        Ok(ids)
     }
 
     /// Nobody waits for the answer to this question any more, or follows a view since it.

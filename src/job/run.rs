@@ -179,7 +179,7 @@ fn serve(
     let listen = http::address::checked(first, r.process, r.secret_file.as_deref())?;
     let [named, asked, forgotten, given, listed, changed] = [(); 6].map(|()| shared.clone());
     let names = Box::new(move || named.askers.views());
-    let ask = Box::new(move |question, reply| asked.ask(question, reply));
+    let ask = Box::new(move |questions| asked.ask(questions));
     let correct = Box::new(move |correction, reply| given.correct(correction, reply));
     let forget = Box::new(move |id| forgotten.forget(id));
     let added = Box::new(move || listed.adders.running());

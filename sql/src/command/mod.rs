@@ -1,10 +1,12 @@
-//! The command `tidemill-sql`, which `tidemill sql` runs: jobs that are written in SQL alone.
+//! The command `tidemill-sql`, which `tidemill sql` runs: jobs that are written in SQL alone. `tidemill query` runs it, too.
 //!
 //! Not part of the API of the library: it may change with any version.
 
 mod program;
 mod prompt;
+mod query;
 mod script;
+mod view_rows;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,8 +19,10 @@ use program::Program;
 
 /// Runs SQL over streams and tables: a file of statements, or what is typed.
 #[derive(Parser)]
-#[command(name = "tidemill sql", version, about)]
+#[command(name = "tidemill sql", version, about, args_conflicts_with_subcommands = true)]
 struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// File with statements, each ended by a semicolon; without one they are typed
     file: Option<PathBuf>,
     /// The name of the job, which is the identity of its checkpoint [default: the name of the file]
@@ -33,6 +37,11 @@ struct Args {
     runtime: RuntimeArgs,
 }
 
+#[derive(clap::Subcommand)]
+enum What {
+    Query(query::Args),
+}
+
 /// Parses the arguments, runs the statements, and returns the exit code.
 pub fn main() -> ExitCode {
     tidemill::logging::init();
@@ -40,6 +49,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), BoxError> {
+    if let Some(What::Query(args)) = &args.what {
+        return query::run(args);
+    }
     let stem = args.file.as_ref().and_then(|file| file.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
     let name = args.name.clone().or(stem).unwrap_or_else(|| "sql".to_owned());
     let program = Program::new(name, args.interval, args.once, args.runtime.clone());

@@ -17,7 +17,7 @@ use super::explain::Kept;
 use super::narrow::{evaluate, physical, with_columns};
 use super::render::{Rendered, Renderer, Result};
 use super::static_join::static_join;
-use super::within::times;
+use super::within::{Times, times};
 
 /// The key of a row in a join. A key with a null equals none of the other side, so the second part says which side it is of.
 pub(crate) type JoinKey = (Row, u8);
@@ -30,7 +30,11 @@ impl<'s> Renderer<'_, 's> {
         }
         let (a, b) = (self.inner().render(&join.left)?, self.inner().render(&join.right)?);
         let outer = matches!(join.join_type, JoinType::Left | JoinType::Right | JoinType::Full);
-        let (a, b) = match (a, b, times(join)) {
+        let times = match times(join) {
+            Some(times) if self.known(join, &times)? => Some(times),
+            _ => None,
+        };
+        let (a, b) = match (a, b, times) {
             (Rendered::Growing(a, x), Rendered::Growing(b, y), Some(times))
                 if join.join_type == JoinType::Inner || (outer && times.only()) =>
             {
@@ -55,6 +59,12 @@ impl<'s> Renderer<'_, 's> {
             _ => self.conditional_join(join, &a, &b)?,
         };
         Ok(Rendered::Changing(rows, back))
+    }
+
+    /// Whether the watermark of both columns is known.
+    fn known(&self, join: &Join, times: &Times) -> Result<bool> {
+        let [left, right] = times.columns().map(|column| Expr::Column(column.clone()));
+        Ok(self.time_of(&left, &join.left)?.is_some() && self.time_of(&right, &join.right)?.is_some())
     }
 
     /// A stream with a static table: DataFusion joins each record batch.

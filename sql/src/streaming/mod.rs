@@ -21,6 +21,7 @@ mod from_rows;
 mod grouping_sets;
 mod groups;
 mod join;
+mod join_time;
 mod moments;
 mod narrow;
 mod over;

@@ -22,6 +22,7 @@ use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
 use super::groups::Timed;
 use super::join::JoinKey;
+use super::join_time::Pairs;
 use super::narrow::{Narrow, with_columns};
 use super::sink::Started;
 use super::watermark::Watermark;
@@ -311,6 +312,10 @@ pub(crate) trait Source<'s> {
     fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed>;
     /// Rows with a key of a join and their time.
     fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged>;
+    /// The pairs that the rows were made of, if they are those of a join by time.
+    fn pairs(&self) -> Option<Rc<dyn Pairs<'s> + 's>> {
+        None
+    }
 }
 
 /// A row with its time and the key of a join.
@@ -351,6 +356,10 @@ impl<'s> Source<'s> for Stepped<'s> {
 
     fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
         self.source.tagged(asked, self.then(step))
+    }
+
+    fn pairs(&self) -> Option<Rc<dyn Pairs<'s> + 's>> {
+        self.source.pairs()
     }
 }
 

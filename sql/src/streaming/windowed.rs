@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
-use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, ExprSchema};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan};
+use datafusion::logical_expr::{Aggregate, Expr};
 use tidemill::prelude::{Slide, View, Windowed, WindowedView};
 
 use super::accumulator::Part;
@@ -16,6 +15,7 @@ use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::explain::Kept;
 use super::groups::{Groups, Merge, Timed};
+use super::join_time::TimeOf;
 use super::narrow::Narrow;
 use super::render::{Rendered, Renderer, Result, Windows, schema};
 use super::span::duration;
@@ -53,7 +53,7 @@ impl<'s> Renderer<'_, 's> {
         }
         let (shape, time) = found?;
         // Rows of a join of streams may be older than a watermark of their own times.
-        let mark = watermark(time, plan.input.schema()).filter(|_| !self.joins_streams(&plan.input));
+        let mark = watermark(time, plan.input.schema()).zip(self.time_of(time, &plan.input)?);
         self.notes.borrow_mut().has_watermark |= mark.is_some();
         let forgets = mark.is_some() && self.windows != Windows::All;
         if shape.is_tumbling() && !forgets {
@@ -78,18 +78,13 @@ impl<'s> Renderer<'_, 's> {
         }
     }
 
-    fn joins_streams(&self, plan: &LogicalPlan) -> bool {
-        let both = |join: &Join| Ok(self.streams_in(&join.left)? && self.streams_in(&join.right)?);
-        plan.exists(|node| if let LogicalPlan::Join(join) = node { both(join) } else { Ok(false) }).unwrap_or(true)
-    }
-
     /// Windows that the watermark closes.
     fn by_watermark(
         &self,
         source: &Rc<dyn Source<'s> + 's>,
         narrow: Narrow,
         groups: Rc<Groups>,
-        (shape, mark): (Shape, Watermark),
+        (shape, (mark, of_time)): (Shape, (Watermark, TimeOf)),
         output: &Arc<Schema>,
     ) -> Result<Rendered<'s>> {
         let of = groups.clone();
@@ -98,7 +93,10 @@ impl<'s> Renderer<'_, 's> {
             if matches!(shape, Shape::Session { .. }) { of.timed(&batch) } else { of.panes(&batch) }
         };
         let timed = source.timed(&self.asked(), Rc::new(step));
-        let events = timed.event_time(|(time, _)| *time, mark.strategy());
+        let events = match of_time {
+            TimeOf::Stream => timed.event_time(|(time, _)| *time, mark.strategy()),
+            TimeOf::Pairs(behind) => source.pairs().expect("rows of a join by time have pairs").timed(&timed, behind),
+        };
         self.errors.borrow_mut().push(events.errors());
         let events = events.map(|(_, pair)| pair);
         let windows: WindowedView<'s, (Row, Vec<Part>)> = match shape {

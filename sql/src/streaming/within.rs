@@ -2,17 +2,19 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, NullEquality};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, Operator};
-use tidemill::prelude::{EventTimeStream, Timestamped};
+use tidemill::prelude::{DStream, EventTimeStream, Timestamped};
 
 use super::codec::{Codec, Row};
 use super::explain::Kept;
 use super::join::{JoinKey, Rows};
+use super::join_time::{OfPairs, Pairs, TimeOf};
 use super::narrow::{Narrow, evaluate, physical};
 use super::render::{Rendered, Renderer, Result};
 use super::span::{duration, of_scalar};
@@ -112,6 +114,20 @@ pub(super) fn times(join: &Join) -> Option<Times> {
 }
 
 impl Times {
+    /// How much earlier the time of a column of either side may be than that of its pair, which is the later of both.
+    pub fn behind(&self, column: &Column) -> Option<Duration> {
+        match column {
+            column if *column == self.left => Some(duration(self.range.most.max(0))),
+            column if *column == self.right => Some(duration((-self.range.least).max(0))),
+            _ => None,
+        }
+    }
+
+    /// The columns of both sides.
+    pub fn columns(&self) -> [&Column; 2] {
+        [&self.left, &self.right]
+    }
+
     /// Whether the join has no other condition.
     pub fn only(&self) -> bool {
         self.only
@@ -137,23 +153,28 @@ impl<'s> Renderer<'_, 's> {
                 rows.rows(&pairs).unwrap_or_else(|e| panic!("{}: {}", rows.query, e.strip_backtrace()))
             }
         };
-        let stream = match join.join_type {
+        let (stream, pairs): (DStream<'s, Row>, Rc<dyn Pairs<'s> + 's>) = match join.join_type {
             JoinType::Inner => {
-                let pairs = left.join_within(&right, before, after).timestamped();
+                let pairs = EventTimeStream::clone(&left.join_within(&right, before, after));
                 let pair = |t: Timestamped<(JoinKey, (Row, Row))>| (Some(t.row.1.0), Some(t.row.1.1));
-                pairs.map(pair).map_partitions(both(rows))
+                (pairs.timestamped().map(pair).map_partitions(both(rows)), Rc::new(pairs))
             }
             JoinType::Left => {
-                let pairs = left.left_outer_join_within(&right, before, after).timestamped();
-                pairs.map(|t| (Some(t.row.1.0), t.row.1.1)).map_partitions(both(rows))
+                let pairs = EventTimeStream::clone(&left.left_outer_join_within(&right, before, after));
+                let rows = pairs.timestamped().map(|t| (Some(t.row.1.0), t.row.1.1)).map_partitions(both(rows));
+                (rows, Rc::new(pairs))
             }
             JoinType::Right => {
-                let pairs = left.right_outer_join_within(&right, before, after).timestamped();
-                pairs.map(|t| (t.row.1.0, Some(t.row.1.1))).map_partitions(both(rows))
+                let pairs = EventTimeStream::clone(&left.right_outer_join_within(&right, before, after));
+                let rows = pairs.timestamped().map(|t| (t.row.1.0, Some(t.row.1.1))).map_partitions(both(rows));
+                (rows, Rc::new(pairs))
             }
-            _ => left.full_outer_join_within(&right, before, after).timestamped().map(|t| t.row.1).map_partitions(both(rows)),
+            _ => {
+                let pairs = EventTimeStream::clone(&left.full_outer_join_within(&right, before, after));
+                (pairs.timestamped().map(|t| t.row.1).map_partitions(both(rows)), Rc::new(pairs))
+            }
         };
-        let joined = Rendered::Growing(Rc::new(Columnar::encoded(stream, codec)), Narrow::default());
+        let joined = Rendered::Growing(Rc::new(OfPairs { rows: Columnar::encoded(stream, codec), pairs }), Narrow::default());
         match &join.filter {
             // Outer joins have no other condition.
             Some(condition) if join.join_type == JoinType::Inner && !times.only => self.filter(joined, condition, &join.schema),
@@ -188,7 +209,11 @@ impl<'s> Renderer<'_, 's> {
             Ok(times.iter().zip(keys.zip(rows)).collect())
         });
         let timed = source.tagged(&self.asked(), step);
-        let events = timed.event_time(|(time, _)| *time, mark.strategy());
+        let plan = if side == 1 { &join.left } else { &join.right };
+        let events = match self.time_of(&Expr::Column(time.clone()), plan)? {
+            Some(TimeOf::Pairs(behind)) => source.pairs().expect("rows of a join by time have pairs").tagged(&timed, behind),
+            _ => timed.event_time(|(time, _)| *time, mark.strategy()),
+        };
         self.errors.borrow_mut().push(events.errors());
         Ok(events.map(|(_, pair)| pair))
     }

@@ -10,6 +10,7 @@ use crate::core::data::{BadRecord, Data, Rows};
 use crate::core::event_time::{EventTime, Timestamped, WatermarkStrategy};
 use crate::core::origin::OriginsWanted;
 use crate::engine::flow::Emitter;
+use crate::engine::operator_id::OperatorId;
 use crate::operator::decode::{Decoded, bad_record};
 use crate::operator::kernel::bad_limit::{Bad, RowsRead};
 use crate::operator::kernel::origins::Trail;
@@ -33,7 +34,7 @@ use crate::operator::kernel::origins::Trail;
 #[must_use = "nothing runs unless an output operation asks for it"]
 pub struct EventTimeStream<'s, T: 'static> {
     pub(super) rows: DStream<'s, Timestamped<T>>,
-    errors: DStream<'s, BadRecord>,
+    pub(super) errors: DStream<'s, BadRecord>,
     pub(super) watermarks: Watermarks<'s>,
     /// After how long without rows it does not hold another stream.
     pub(super) idle: Duration,
@@ -73,7 +74,7 @@ impl<'s, T: Data> DStream<'s, T> {
     #[track_caller]
     pub fn event_time<E: EventTime>(
         &self,
-        mut f: impl FnMut(&T) -> E + 'static,
+        f: impl FnMut(&T) -> E + 'static,
         strategy: impl Into<WatermarkStrategy>,
     ) -> EventTimeStream<'s, T> {
         let operator = self.operator::<T>("event_time", "");
@@ -82,26 +83,36 @@ impl<'s, T: Data> DStream<'s, T> {
             self.node.graph.report(&operator, format!("idle_after of {:?} is too short; the shortest is 1 ms", strategy.idle));
         }
         max_drift::check(self, &operator, strategy);
-        let verb = operator.clone();
-        let each = move |wanted: Rc<OriginsWanted>, read: RowsRead| {
-            move |t, rows: Rows<T>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
-                let (partition, mut bad, mut trail) = (rows.partition, Bad::default(), Trail::new(&rows, &wanted));
-                let all = rows.rows.len();
-                let mut time_of = |(index, row)| {
-                    let time = f(row).micros().and_then(|time| strategy.check(time, t));
-                    trail.step(usize::from(time.is_ok()));
-                    time.map_err(|e| bad.push(index, bad_record(&rows, index, t, &verb, &*e))).ok()
-                };
-                let times: Vec<Option<i64>> = rows.rows.iter().enumerate().map(&mut time_of).collect();
-                let timed = rows.take().into_iter().zip(times).filter_map(|(row, time)| Some(Timestamped { time: time?, row }));
-                ok(Rows::new(partition, timed.collect()).with_origins(trail.origins()));
-                err(read.container(t, partition, all, bad));
-            }
-        };
-        let (rows, errors) = Decoded::split_of(self, &operator, each).split();
+        let (rows, errors) = timed(self, &operator, strategy, f);
         let watermarks = Rc::new(watermarks(&rows, &operator, strategy));
         EventTimeStream { rows, errors, watermarks, idle: strategy.idle }
     }
+}
+
+/// The rows with the times that `f` reads in them, and the rows without a valid time.
+pub(super) fn timed<'s, T: Data, E: EventTime>(
+    stream: &DStream<'s, T>,
+    operator: &OperatorId,
+    strategy: WatermarkStrategy,
+    mut f: impl FnMut(&T) -> E + 'static,
+) -> (DStream<'s, Timestamped<T>>, DStream<'s, BadRecord>) {
+    let verb = operator.clone();
+    let each = move |wanted: Rc<OriginsWanted>, read: RowsRead| {
+        move |t, rows: Rows<T>, ok: &mut Emitter<'_, _>, err: &mut Emitter<'_, _>| {
+            let (partition, mut bad, mut trail) = (rows.partition, Bad::default(), Trail::new(&rows, &wanted));
+            let all = rows.rows.len();
+            let mut time_of = |(index, row)| {
+                let time = f(row).micros().and_then(|time| strategy.check(time, t));
+                trail.step(usize::from(time.is_ok()));
+                time.map_err(|e| bad.push(index, bad_record(&rows, index, t, &verb, &*e))).ok()
+            };
+            let times: Vec<Option<i64>> = rows.rows.iter().enumerate().map(&mut time_of).collect();
+            let timed = rows.take().into_iter().zip(times).filter_map(|(row, time)| Some(Timestamped { time: time?, row }));
+            ok(Rows::new(partition, timed.collect()).with_origins(trail.origins()));
+            err(read.container(t, partition, all, bad));
+        }
+    };
+    Decoded::split_of(stream, operator, each).split()
 }
 
 impl<'s, T: 'static> EventTimeStream<'s, T> {

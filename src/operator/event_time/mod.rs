@@ -3,7 +3,7 @@
 //! the verbs on them, over the panes of `panes` and `pane_fold`. `sessions` has windows that follow the rows of a key, over
 //! `session_state`. `collect`, `distinct` and `top_by` are verbs of both, and `windowed_view` is their result. `join_within` and its
 //! outer forms join two streams over `intervals`, and `as_of_join` over `as_of`; `event_time_join` is the result of both, by the
-//! `joint_watermark` of two streams. `distinct_within` drops duplicates, `sort_by_time` puts rows in order, and `map_with_state` has
+//! `joint_watermark` of two streams, and `event_time_of` gives their pairs another time. `distinct_within` drops duplicates, `sort_by_time` puts rows in order, and `map_with_state` has
 //! timers. What they keep for a key is in `cells`.
 //!
 //! Invariant: all of this depends on the batches alone, so batches that run again have the same watermarks and the same windows. The
@@ -20,6 +20,7 @@ mod distinct_within;
 #[allow(clippy::module_inception, reason = "one file a verb, by its name")]
 mod event_time;
 mod event_time_join;
+mod event_time_of;
 mod full_outer_join_within;
 mod intervals;
 mod join_within;

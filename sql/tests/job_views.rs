@@ -1,0 +1,157 @@
+//! SQL over the views of a running job: `tidemill-sql query` as a process, while batches go on.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tidemill::api::context::Builder;
+use tidemill::job::ManualClock;
+use tidemill::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+struct Word {
+    word: String,
+    length: u64,
+}
+
+fn builder(workers: u16) -> Builder {
+    let here: SocketAddr = ([127, 0, 0, 1], 0).into();
+    StreamingContext::builder("words", millis(10)).workers(workers).without_checkpoint().listen(here)
+}
+
+fn ask(job: &JobHandle, args: &[&str]) -> Output {
+    let address = job.address().unwrap().to_string();
+    Command::new(env!("CARGO_BIN_EXE_tidemill-sql")).args(["query", &address]).args(args).output().unwrap()
+}
+
+/// What a question prints.
+fn answer(job: &JobHandle, args: &[&str]) -> String {
+    let output = ask(job, args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Waits for an event, and fails if it does not come.
+fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !is() {
+        assert!(Instant::now() < until, "{what} does not happen");
+        std::thread::yield_now();
+    }
+}
+
+/// A job over words: how often each was there, all different words, and a view without rows.
+fn job(workers: u16) -> (JobHandle, QueueSource<String>, ManualClock) {
+    let (words, clock) = (QueueSource::<String>::new(), ManualClock::at(5));
+    let source = words.clone();
+    let job = builder(workers).start_on_clock(clock.clone(), move |ssc| {
+        let words = ssc.queue_stream(&source);
+        let counts = words.map(|word| (word.clone(), 1_i64)).sum_by_key();
+        counts.queryable("counts").history(5);
+        words
+            .map(|word| Word { length: word.len() as u64, word: word.clone() })
+            .accumulate()
+            .distinct()
+            .queryable("my.Words")
+            .history(5);
+        words.filter(|_| false).accumulate().queryable("none");
+        counts.update().to_memory(&MemorySink::new());
+        Ok(())
+    });
+    (job.unwrap(), words, clock)
+}
+
+#[test]
+fn a_question_has_the_rows_of_its_views() {
+    let batches = [vec!["to", "be", "or", "not", "to", "be"], vec![], vec!["to", "do", "or", "die"]];
+    for workers in [1, 2, 4] {
+        let (job, words, clock) = job(workers);
+        let mut counts = BTreeMap::<&str, i64>::new();
+        let mut answers = Vec::new();
+        for (batch, given) in (1..).zip(&batches) {
+            given.iter().for_each(|word| *counts.entry(word).or_default() += 1);
+            words.push(given.iter().map(|word| (*word).to_owned()).collect());
+            clock.set(10 * batch);
+            eventually("the batch", || job.statistics().batches == batch);
+            let sql = "select w.length, count(*) as words, sum(c._2) as times from `my.words` w join counts c on c._1 = w.word \
+                       group by w.length having count(*) > 0 order by 1";
+            let mut by_length = BTreeMap::<usize, (i64, i64)>::new();
+            for (word, n) in &counts {
+                let (words, times) = by_length.entry(word.len()).or_default();
+                (*words, *times) = (*words + 1, *times + n);
+            }
+            let line = |(length, (words, times))| format!("{{\"length\":{length},\"words\":{words},\"times\":{times}}}\n");
+            let expected: String = by_length.into_iter().map(line).collect();
+            assert_eq!(answer(&job, &[sql, "--json"]), expected, "{workers} workers, batch {batch}");
+            answers.push((sql, (10 * batch).to_string(), expected));
+        }
+        for (sql, at, expected) in answers {
+            assert_eq!(answer(&job, &[sql, "--json", "--at", &at]), expected, "as of {at}");
+        }
+        let table = answer(&job, &["select _1 as word, _2 from Counts where _2 > 1 order by 2 desc, 1"]);
+        assert_eq!(table, "+----+---+\n|word|_2 |\n+----+---+\n|to  |3  |\n|be  |2  |\n|or  |2  |\n+----+---+\n");
+        job.stop_now().unwrap();
+    }
+}
+
+#[test]
+fn all_views_of_a_question_are_as_of_one_batch() {
+    let words = QueueSource::<u32>::new();
+    let (source, feed, ended) = (words.clone(), words, Arc::new(AtomicBool::new(false)));
+    let job = builder(2).start(move |ssc| {
+        let numbers = ssc.queue_stream(&source);
+        numbers.map(|n| (n % 97, 1_i64)).sum_by_key().queryable("groups");
+        numbers.map(|_| ((), 1_i64)).sum_by_key().queryable("total");
+        numbers.to_memory(&MemorySink::new());
+        Ok(())
+    });
+    let (job, stop) = (job.unwrap(), ended.clone());
+    let feeding = std::thread::spawn(move || {
+        for n in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            feed.push((0..50).map(|i| n * 50 + i).collect());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let sql = "select sum(_2) as n, (select max(_2) from total) as total from groups";
+    let mut before = 0;
+    for _ in 0..8 {
+        // No view has a history, and batches close meanwhile.
+        eventually("a later batch", || job.statistics().records > before);
+        let line: serde_json::Value = serde_json::from_str(&answer(&job, &[sql, "--json"])).unwrap();
+        assert_eq!(line["n"], line["total"]);
+        before = line["total"].as_u64().unwrap();
+    }
+    ended.store(true, Ordering::Relaxed);
+    feeding.join().unwrap();
+    job.stop_now().unwrap();
+}
+
+#[test]
+fn what_cannot_be_asked_says_why() {
+    let (job, words, clock) = job(2);
+    words.push(vec!["to".to_owned()]);
+    clock.set(10);
+    eventually("the batch", || job.statistics().batches == 1);
+    assert_eq!(answer(&job, &["select count(*) as n from none", "--json"]), "{\"n\":0}\n");
+    assert_eq!(answer(&job, &["select 1 + 1 as two", "--json"]), "{\"two\":2}\n");
+    for (args, says) in [
+        (&["select * from words"][..], "no view is queryable as words; there are: counts, my.Words, none"),
+        (&["select word from my.words"], "my.words: a name with a dot goes in backticks"),
+        (&["select * from counts", "--at", "20"], "the batch of 20 is not closed yet: the newest is 10"),
+        (&["select value from none"], "none has no rows as of this batch, so its columns are not known"),
+        (&["select _3 from counts"], "_3"),
+        (&["selec 1 from counts"], "selec"),
+        (&["select cast(_1 as int) from counts"], "to"),
+    ] {
+        let output = ask(&job, args);
+        let why = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && why.contains(says), "{args:?}: {why}");
+    }
+    job.stop_now().unwrap();
+}
