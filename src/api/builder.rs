@@ -168,7 +168,8 @@ impl Builder {
     ///
     /// A view that the program calls `queryable` keeps its other name and its history. A name that has other characters than letters, digits,
     /// `-`, `_` and `.` cannot be asked for; a warning says so. Each of these views holds its rows for questions: counts, sums and windows have
-    /// them already, and other views arrange them. A named view is then computed also if no output reads it.
+    /// them already, and other views arrange them. A named view is then computed also if no output reads it, and its
+    /// state is in checkpoints: a later run without this setting needs `--drop-state`.
     ///
     /// ```
     /// use tidemill::prelude::*;

@@ -29,7 +29,9 @@ pub(crate) struct BuiltGraph {
     pub checks: Vec<Check>,
     /// The names of the views that answer questions.
     pub queryable: Vec<String>,
-    /// What added computations read of them, by name.
+    /// The named views that have no operator, because no output reads them. With `--queryable` they would.
+    pub unread: Vec<String>,
+    /// What added computations read of the queryable views, by name.
     pub taps: Vec<(String, Tap)>,
 }
 

@@ -110,6 +110,7 @@ struct Registry<'s> {
     checkpoint_every: Option<u64>,
     checks: Vec<Check>,
     queryable: Vec<String>,
+    askable: Vec<String>,
     taps: Vec<(String, Tap)>,
     accumulators: Vec<Accumulating>,
     /// What outputs leave behind: nothing, when they have handed over a batch.
@@ -360,10 +361,13 @@ impl<'s> Graph<'s> {
     pub fn queryable(&self, name: &str) -> bool {
         let names = &mut self.registry.borrow_mut().queryable;
         let free = !names.iter().any(|other| other == name);
-        if free {
-            names.push(name.into());
-        }
+        names.extend(free.then(|| name.into()));
         free
+    }
+
+    /// A view would answer questions by this name with `--queryable`.
+    pub fn askable(&self, name: &str) {
+        self.registry.borrow_mut().askable.push(name.into());
     }
 
     /// Added computations read a view by this name.
@@ -469,9 +473,10 @@ impl<'s> Graph<'s> {
         }
         // Branches that no output reads have not been built.
         r.states.retain(|state| state.handle.is_built());
+        r.askable.retain(|name| !r.states.iter().any(|state| state.name == *name));
         r.sources.iter_mut().filter(|source| !source.read).for_each(|source| source.enumerator = None);
         let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.default_checkpoint_every());
-        let Registry { operators, lines, ports, sources, outputs, spread, states, checks, queryable, taps, .. } = r;
+        let Registry { operators, lines, ports, sources, outputs, spread, states, checks, queryable, askable, taps, .. } = r;
         Ok(BuiltGraph {
             operators,
             lines,
@@ -484,6 +489,7 @@ impl<'s> Graph<'s> {
             checkpoint_every,
             checks,
             queryable,
+            unread: askable,
             taps,
         })
     }

@@ -24,7 +24,7 @@ use crate::core::plan::{PlanStamp, Range, RunId};
 use crate::core::time::{BatchTime, Interval};
 use crate::engine::tick::SnapshotScope;
 use crate::job::protocol::{Restore, WorkerSnapshot};
-use crate::job::resumed::{Resumed, Shards, TOTALS};
+use crate::job::resumed::{ProgramStates, Resumed, Shards, TOTALS};
 use crate::job::sources::SourceSnapshot;
 use crate::metrics;
 use crate::metrics::state::{Saved, StateSize, Tried};
@@ -127,7 +127,7 @@ impl CheckpointCoordinator {
         opened: Opened,
         config: &Config,
         every: u64,
-        program: Vec<StateId>,
+        program: ProgramStates,
         shards: &Shards,
     ) -> Result<(CheckpointCoordinator, Resumed)> {
         let (checkpoints, found) = opened;
@@ -160,7 +160,7 @@ impl CheckpointCoordinator {
             states: manifest.iter().flat_map(|m| &m.operators).map(size).collect(),
             ..Saved::default()
         };
-        let saved = manifest.into_iter().flat_map(|m| m.operators).filter(|o| program.contains(&o.id));
+        let saved = manifest.into_iter().flat_map(|m| m.operators).filter(|o| program.run.contains(&o.id));
         let coordinator = CheckpointCoordinator {
             checkpoints,
             log: None,
@@ -171,7 +171,7 @@ impl CheckpointCoordinator {
             positions: resumed.positions.iter().map(|p| (p.split_id, p.clone())).collect(),
             groups: saved.map(|o| (o.id.name, o.groups)).collect(),
             last: resumed.time.unwrap_or_default(),
-            program,
+            program: program.run,
             shards: made.into_iter().chain(shards.clone()).collect(),
             pending: VecDeque::new(),
             full: false,
@@ -405,8 +405,8 @@ fn starts(genesis: Option<&Genesis>) -> Vec<Position> {
 ///
 /// # Errors
 /// It cannot, and `drop_state` is off.
-pub(crate) fn check_states(manifest: &Manifest, program: &[StateId], drop_state: bool) -> Result<()> {
-    let found = manifest.compare(program);
+pub(crate) fn check_states(manifest: &Manifest, program: &ProgramStates, drop_state: bool) -> Result<()> {
+    let found = manifest.compare(&program.run);
     for new in &found.new {
         tracing::info!(operator = new.name, "not in the checkpoint: begins as in a first run");
     }
@@ -417,7 +417,9 @@ pub(crate) fn check_states(manifest: &Manifest, program: &[StateId], drop_state:
     // A limit may be taken away like any other setting.
     let counts = format!("{} ", bad_runs::STATE);
     let dropped = found.dropped.iter().filter(|o| !o.fingerprint.starts_with(&counts));
-    wrong.extend(dropped.map(|o| format!("\"{}\" ({}) is not in this program, or no output reads it", o.name, o.fingerprint)));
+    wrong.extend(
+        dropped.clone().map(|o| format!("\"{}\" ({}) is not in this program, or no output reads it", o.name, o.fingerprint)),
+    );
     if wrong.is_empty() {
         return Ok(());
     }
@@ -426,6 +428,11 @@ pub(crate) fn check_states(manifest: &Manifest, program: &[StateId], drop_state:
         tracing::warn!("the checkpoint of {}: dropped: {what}", manifest.time);
         return Ok(());
     }
-    let remedy = "give verbs that stayed their old names with named(), or begin those empty with --drop-state";
+    let asked: Vec<String> = dropped.filter(|o| program.unread.contains(&o.name)).map(|o| format!("\"{}\"", o.name)).collect();
+    let again = match asked.as_slice() {
+        [] => String::new(),
+        names => format!("run with --queryable again, which reads {}, or ", names.join(", ")),
+    };
+    let remedy = format!("{again}give verbs that stayed their old names with named(), or begin those empty with --drop-state");
     Err(Error::checkpoint(manifest.file().to_string(), format!("states that this program cannot take: {what}; {remedy}")))
 }

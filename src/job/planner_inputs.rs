@@ -11,7 +11,7 @@ use crate::core::schedule::WindowSpec;
 use crate::job::additions::Additions;
 use crate::job::corrections::Corrections;
 use crate::job::questions::Questions;
-use crate::job::resumed::Shards;
+use crate::job::resumed::{ProgramStates, Shards};
 use crate::job::shared::JobState;
 
 /// The inputs of the planner, from worker 0 when its graph is built.
@@ -20,7 +20,7 @@ pub(crate) struct PlannerInputs {
     /// How many processes report written batches.
     pub writers: usize,
     /// The stateful operators.
-    pub states: Vec<StateId>,
+    pub states: ProgramStates,
     /// The exactly-once sinks.
     pub shards: Shards,
     /// The names of the outputs, in program order.
@@ -54,7 +54,10 @@ impl PlannerInputs {
         PlannerInputs {
             wake,
             writers,
-            states: states.iter().map(|s| StateId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect(),
+            states: ProgramStates {
+                run: states.iter().map(|s| StateId { name: s.name.clone(), fingerprint: s.fingerprint.clone() }).collect(),
+                unread: take(&mut built.unread),
+            },
             shards: outputs.iter().filter_map(|o| o.transactional.as_ref()).map(|t| (t.sink.clone(), t.shards)).collect(),
             outputs: outputs.iter().map(|o| o.name.as_str().into()).collect(),
             operators,

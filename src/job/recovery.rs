@@ -3,13 +3,13 @@
 //! The functions decide and return the decision. The planner acts on it.
 
 use crate::api::config::Config;
-use crate::checkpoint::{Directory, StateId};
+use crate::checkpoint::Directory;
 use crate::core::error::{Error, Result};
 use crate::core::plan::RunId;
 use crate::core::time::{Interval, clock_time};
 use crate::job::checkpoint_coordinator::{CheckpointCoordinator, Opened, check_states, open};
 use crate::job::protocol::{Command, Restore};
-use crate::job::resumed::{Resumed, Shards};
+use crate::job::resumed::{ProgramStates, Resumed, Shards};
 use crate::replay::history::History;
 use crate::replay::request::Replay;
 
@@ -25,12 +25,12 @@ pub(crate) fn resume(
     config: &Config,
     opened: Option<Result<Opened>>,
     checkpoint_every: u64,
-    states: Vec<StateId>,
+    states: ProgramStates,
     shards: &Shards,
 ) -> Result<(Option<CheckpointCoordinator>, Resumed)> {
     let Some(dir) = &config.runtime.checkpoint else {
-        if !states.is_empty() && config.warns {
-            let names: Vec<&str> = states.iter().map(|s| s.name.as_str()).collect();
+        if !states.run.is_empty() && config.warns {
+            let names: Vec<&str> = states.run.iter().map(|s| s.name.as_str()).collect();
             tracing::warn!(
                 "The checkpoint directory has not been set: the states of {} are lost when this job ends. Please set it by --checkpoint DIR or checkpoint(dir)",
                 names.join(", ")
@@ -47,7 +47,7 @@ pub(crate) fn resume(
 ///
 /// # Errors
 /// The directory belongs to another job, a batch cannot run again, or the states do not fit this program.
-pub(crate) fn resume_replay(config: &Config, replay: &Replay, program: &[StateId]) -> Result<(Resumed, Command)> {
+pub(crate) fn resume_replay(config: &Config, replay: &Replay, program: &ProgramStates) -> Result<(Resumed, Command)> {
     let directory = Directory::open(&replay.dir)?;
     let interval = config.interval;
     directory.belongs_to(&config.name, interval.duration(), config.key_groups())?;
@@ -65,7 +65,7 @@ pub(crate) fn resume_replay(config: &Config, replay: &Replay, program: &[StateId
     }
     let time = checkpoint.as_ref().map(|m| m.time);
     let split_ids = checkpoint.as_ref().map_or(0, |m| m.split_ids);
-    let saved = checkpoint.into_iter().flat_map(|m| m.operators).filter(|o| program.contains(&o.id));
+    let saved = checkpoint.into_iter().flat_map(|m| m.operators).filter(|o| program.run.contains(&o.id));
     let what = Restore { lease: None, states: saved.map(|o| (o.id.name, o.groups)).collect() };
     let planned = plans.last().map_or(replay.to, |p| p.end(interval.millis()));
     let resumed =

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::checkpoint::{DirectoryId, LossRecord, PlanRecord, Position};
+use crate::checkpoint::{DirectoryId, LossRecord, PlanRecord, Position, StateId};
 use crate::connector::source::SplitOffset;
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Progress, RunId, Split};
@@ -10,6 +10,15 @@ use crate::core::time::BatchTime;
 
 /// The exactly-once sinks of a program, and how many shards each has.
 pub(crate) type Shards = BTreeMap<String, u32>;
+
+/// The states of a program.
+#[derive(Default)]
+pub(crate) struct ProgramStates {
+    /// Those of the operators that run.
+    pub run: Vec<StateId>,
+    /// The named views that would run with `--queryable`.
+    pub unread: Vec<String>,
+}
 
 /// What a job finds in its checkpoint directory.
 #[derive(Default)]

@@ -287,7 +287,7 @@ impl Job {
         let (given, shared, sources) = (self.given.clone(), self.shared.clone(), std::mem::take(&mut self.sources));
         spawn("tm-planner", move || {
             let Ok(inputs) = inputs.recv() else { return };
-            metrics.keeps(inputs.states.iter().map(|state| (state.name.clone(), state.fingerprint.clone())));
+            metrics.keeps(inputs.states.run.iter().map(|state| (state.name.clone(), state.fingerprint.clone())));
             let planner = Planner::new(config, inputs, sources, (commands, events), time, metrics, opened);
             // Listeners are called on this thread: their panic must end the job, or the workers would wait for a planner.
             end_if_failed(&shared, "the planner, or a streaming listener", || planner.run(given));

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use tidemill::api::config::RuntimeArgs;
 
 use super::*;
 use crate::harness::{bag, batches, cases, eventually};
+use crate::temp_dir::TempDir;
 
 type Row = (u8, i64);
 
@@ -114,6 +116,44 @@ fn every_named_view_answers_if_the_job_is_asked_to() {
         assert!(why.ends_with("there are: doubled"), "{why}");
         live.stop_now().unwrap();
     }
+}
+
+/// A view that only `--queryable` reads is in the checkpoints of the job. Without it the view has no operator any more.
+#[test]
+fn a_job_without_queryable_names_the_views_that_it_would_drop() {
+    let (dir, pairs) = (TempDir::new("not-queryable"), QueueSource::<Row>::new());
+    let start = |queryable: bool, drop_state: bool| {
+        let args = RuntimeArgs { queryable, drop_state, workers: 2, ..RuntimeArgs::default() };
+        let (source, read) = (pairs.clone(), MemorySink::<i64>::new());
+        let out = read.clone();
+        let live = StreamingContext::builder("asked", millis(10)).runtime(args).checkpoint(dir.path()).start(move |ssc| {
+            let rows = ssc.queue_stream(&source);
+            let _read_by_nobody = rows.sum_by_key().named("sums");
+            rows.accumulate().named("all rows").count().update().to_memory(&out);
+            Ok(())
+        });
+        live.map(|live| (live, read))
+    };
+    let counted = |(live, read): (JobHandle, MemorySink<i64>), expected: i64| {
+        pairs.push(vec![(1, 5), (2, 1)]);
+        eventually("the rows are counted", || read.rows().last() == Some(&expected));
+        live
+    };
+    let live = counted(start(true, false).unwrap(), 2);
+    assert_eq!(live.query("sums").ask().unwrap().rows_as::<Row>().unwrap(), [(1, 5), (2, 1)]);
+    live.stop_gracefully().unwrap();
+    let refused = start(false, false).and_then(|(live, ..)| live.await_termination()).unwrap_err().to_string();
+    let says = "run with --queryable again, which reads \"sums\", or give verbs that stayed their old names";
+    assert!(refused.contains(says) && refused.contains("--drop-state"), "{refused}");
+    assert!(refused.contains("\"sums\" (sum_by_key ") && !refused.contains("all rows"), "{refused}");
+    let live = counted(start(true, false).unwrap(), 4);
+    assert_eq!(live.query("sums").ask().unwrap().rows_as::<Row>().unwrap(), [(1, 10), (2, 2)], "nothing was lost");
+    live.stop_gracefully().unwrap();
+    counted(start(false, true).unwrap(), 6).stop_gracefully().unwrap();
+    counted(start(false, false).unwrap(), 8).stop_gracefully().unwrap();
+    let live = counted(start(true, false).unwrap(), 10);
+    assert_eq!(live.query("sums").ask().unwrap().rows_as::<Row>().unwrap(), [(1, 5), (2, 1)], "it began empty");
+    live.stop_gracefully().unwrap();
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tidemill::prelude::*;
 
+use crate::child::TempDir;
 use crate::fixture::{brokers, produce, topic};
 use crate::http_client::{get, json};
 use crate::recorder::{Recorder, builder, earliest, eventually};
@@ -40,4 +42,34 @@ fn a_job_with_readers_tells_the_round_trips_of_its_clients() {
     assert!(sample("request_errors_total") >= 0.0);
     assert!(metrics.contains("tidemill_kafka_queued_records{client=\"consumer\"} "), "{metrics}");
     job.stop_now().unwrap();
+}
+
+/// Each shard has a producer of its own, and a reader sees them as one.
+#[test]
+fn the_producers_of_an_exactly_once_sink_are_one_row() {
+    let (from, to, dir) = (topic("one-row-in", 1, &[]), topic("one-row-out", 1, &[]), TempDir::new("one-row"));
+    let builder = StreamingContext::builder("one-row", millis(50)).checkpoint(dir.path());
+    // A producer tells how it is when it has something to send: at each checkpoint all shards have.
+    let builder = builder.checkpoint_interval(millis(500)).listen(([127, 0, 0, 1], 0).into());
+    let (source, sink) = (earliest(&from), KafkaSink::new(brokers(), &to).exactly_once().shards(4));
+    let job = builder.start(move |ssc| {
+        let rows = ssc.kafka_direct_stream(source.clone()).values().oks();
+        rows.count_by_value().to_kafka(sink.clone(), |(value, _), record| _ = record.value(value));
+        Ok(())
+    });
+    let job = job.unwrap();
+    let address = job.address().unwrap();
+    produce(&from, 0, &["tide", "mill"]);
+    eventually("four producers in a row", || {
+        let clients = json(address, "/api/v1/kafka");
+        let of_sink = |c: &&Value| c["transactional_id_prefix"].as_str().is_some_and(|prefix| prefix.starts_with("one-row-"));
+        let rows: Vec<&Value> = clients.as_array().unwrap().iter().filter(of_sink).collect();
+        assert!(rows.len() <= 1, "{clients}");
+        rows.first().is_some_and(|row| {
+            let up = |b: &Value| b["broker"] == *brokers() && b["state"].as_str().unwrap().contains("UP");
+            assert!(row["process"] == 0 && row["client"] == "producer", "{row}");
+            row["clients"] == 4 && row["transaction"].is_string() && row["brokers"].as_array().unwrap().iter().any(up)
+        })
+    });
+    job.stop_gracefully().unwrap();
 }

@@ -118,7 +118,7 @@ impl<'s, T: Key> View<'s, T> {
     pub(super) fn queryable_if_asked(&self, name: &str, operator: OperatorId) {
         let graph = &self.node.graph;
         if !graph.config.runtime.queryable {
-            return;
+            return graph.askable(name);
         }
         if !is_name(name) {
             // The program is built on every worker, and once before that.
