@@ -6,10 +6,12 @@
 //! ledger gets the accumulators after each batch, a line of JSON each: how many lines came, their highest number, and the labels. A batch that
 //! runs again adds its line again.
 //!
-//!     psql -c 'CREATE TABLE lines (time BIGINT, id BIGINT, word TEXT, label TEXT); CREATE TABLE counts (word TEXT PRIMARY KEY, count BIGINT)'
-//!     cargo run --release --features dataflows,postgres --bin posted_wordcount -- --address 127.0.0.1:8080 \
-//!         --postgres postgres://writer@127.0.0.1/app --labels labels --ledger ledger --checkpoint /var/lib/posted
-//!     curl --data-binary $'1 tide\n2 mill\n' http://127.0.0.1:8080/
+//! ```sh
+//! psql -c 'CREATE TABLE lines (time BIGINT, id BIGINT, word TEXT, label TEXT); CREATE TABLE counts (word TEXT PRIMARY KEY, count BIGINT)'
+//! cargo run --release --features dataflows,postgres --bin posted_wordcount -- --address 127.0.0.1:8080 \
+//!     --postgres postgres://writer@127.0.0.1/app --labels labels --ledger ledger --checkpoint /var/lib/posted
+//! curl --data-binary $'1 tide\n2 mill\n' http://127.0.0.1:8080/
+//! ```
 
 use std::collections::BTreeMap;
 use std::io::Write;
