@@ -21,7 +21,7 @@ const CHANGES: Fate = Err("changes rows of this result; use Complete or Update")
 const FOREVER: Fate = Err("use Append");
 
 /// A query, and its fate in modes Append, Update and Complete.
-const SHAPES: [(&str, [Fate; 3]); 67] = [
+const SHAPES: [(&str, [Fate; 3]); 69] = [
     // Rows of a stream.
     ("select name, n + 1 as m from events where n > 1", [OK, OK, FOREVER]),
     ("select * from events union all select * from others", [OK, OK, FOREVER]),
