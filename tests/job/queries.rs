@@ -7,6 +7,8 @@ use tidemill::api::config::RuntimeArgs;
 
 use super::*;
 use crate::harness::{bag, batches, cases, eventually};
+#[cfg(feature = "http")]
+use crate::http_client::{get, json};
 use crate::temp_dir::TempDir;
 
 type Row = (u8, i64);
@@ -77,6 +79,47 @@ fn an_answer_is_the_view_as_of_its_batch() {
         }
         Ok(())
     });
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn all_rows_of_several_views_are_as_of_one_batch() {
+    for workers in [1, 2, 4] {
+        let (pairs, clock) = (QueueSource::<Row>::new(), ManualClock::at(5));
+        let source = pairs.clone();
+        let here: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+        let live = job(workers).listen(here).start_on_clock(clock.clone(), move |ssc| {
+            let rows = ssc.queue_stream(&source);
+            rows.sum_by_key().queryable("sums").history(2);
+            rows.accumulate().queryable("rows").history(2);
+            rows.to_memory(&MemorySink::new());
+            Ok(())
+        });
+        let live = live.unwrap();
+        let address = live.address().unwrap();
+        let given: Vec<Vec<Row>> = vec![(0..200).map(|n| (n as u8, n)).collect(), vec![(7, 5), (7, 5)], vec![(9, -9)]];
+        for (n, rows) in given.iter().enumerate() {
+            pairs.push(rows.clone());
+            run(&live, &clock, n as u64 + 1);
+        }
+        for (query, batch) in [("", 3), ("&at=20", 2), ("&at=10", 1)] {
+            let answer = json(address, &format!("/api/v1/rows?view=sums&view=rows{query}"));
+            let rows = |view: &str| bag(serde_json::from_value::<Vec<Row>>(answer["views"][view].clone()).unwrap());
+            assert_eq!(answer["time"], 10 * batch);
+            let before = &given[..batch as usize];
+            assert_eq!(
+                (rows("sums"), rows("rows")),
+                (bag(sums(before)), bag(before.concat())),
+                "{workers} workers, batch {batch}"
+            );
+        }
+        let why = |path: &str| get(address, path);
+        assert_eq!(why("/api/v1/rows?view=sums&view=s"), (404, "no view is queryable as \"s\"; there are: sums, rows\n".into()));
+        let (status, what) = why("/api/v1/rows?view=sums&at=70");
+        assert_eq!((status, what.as_str()), (409, "the batch of 70 is not closed yet: the newest is 30\n"));
+        assert_eq!(why("/api/v1/rows").0, 400);
+        live.stop_now().unwrap();
+    }
 }
 
 /// The program calls one view queryable, and names three.

@@ -107,6 +107,35 @@ proptest! {
         check_batches(&batches, of_form, move |s| joined(s, form, case).0.timestamped())?;
     }
 
+    /// Windows by the time of the left row of each pair, which may be earlier than its pair by `after`.
+    #[test]
+    fn windows_by_another_time_of_the_pairs((before, after, left, right) in case(), batches in batches()) {
+        let case = (before, after, left, right);
+        let pairs = each(model(&batches, case).0, |rows| rows.into_iter().filter(|row| Form::Inner.has(row.row.1)).collect());
+        let least = watermarks(&batches, left).into_iter().zip(watermarks(&batches, right));
+        let behind = |watermark: i64| watermark.saturating_sub(after);
+        let least = least.map(|((a, b), (c, d))| (behind(a.min(c)), behind(b.min(d))));
+        let (mut open, mut closed, mut all_late) = (std::collections::BTreeMap::<i64, i64>::new(), Seen::new(), Seen::new());
+        for ((t, pairs), (was, now)) in pairs.into_iter().zip(least) {
+            let mut late = Vec::new();
+            for end in pairs.iter().map(|pair| (pair.row.1.0.unwrap().div_euclid(3) + 1) * 3) {
+                if end > was { *open.entry(end).or_default() += 1 } else { late.push(end) }
+            }
+            late.sort_unstable();
+            let after = open.split_off(&(now.saturating_add(1)));
+            closed.push((t, bag(std::mem::replace(&mut open, after).into_iter().collect())));
+            late.dedup();
+            all_late.push((t, bag(late)));
+        }
+        fn windows<'s>(s: &DStream<'s, Row>, case: Case) -> WindowedView<'s, i64> {
+            let pairs = joined(s, Form::Inner, case).0;
+            let by_left = pairs.timestamped().map(|pair| pair.row.1.0.unwrap());
+            by_left.event_time_of(|left| *left, &pairs, micros(case.1)).tumbling(micros(3)).count()
+        }
+        check_batches(&batches, closed, move |s| windows(s, case).append().map(|w| (w.end, w.row)))?;
+        check_batches(&batches, all_late, move |s| windows(s, case).late().map(|late| late.window.end))?;
+    }
+
     #[test]
     fn late_rows(form in form(), case in case(), batches in batches()) {
         check_batches(&batches, model(&batches, case).1, move |s| joined(s, form, case).1)?;

@@ -37,7 +37,7 @@ fn timed<'s>(s: &DStream<'s, Pair>) -> EventTimeStream<'s, (u8, i64)> {
 }
 
 /// Every verb that keeps state, and verbs on its result.
-const VERBS: [(&str, Verb); 43] = [
+const VERBS: [(&str, Verb); 44] = [
     ("update_state_by_key", |s| {
         text(&s.update_state_by_key(|new: &[i64], sum: Option<i64>| {
             let sum = new.iter().sum::<i64>() + sum.unwrap_or(0);
@@ -151,6 +151,13 @@ const VERBS: [(&str, Verb); 43] = [
     ("join_within", |s| {
         let [left, right] = [0, 1].map(|side| timed(s).filter(move |(_, n)| n % 2 == side));
         text(&left.join_within(&right, millis(0), std::time::Duration::from_micros(1)).timestamped())
+    }),
+    ("event_time_of", |s| {
+        let [left, right] = [0, 1].map(|side| timed(s).filter(move |(_, n)| n % 2 == side));
+        let pairs = left.join_within(&right, millis(0), std::time::Duration::from_micros(1));
+        let lefts = pairs.timestamped().map(|pair| pair.row.1.0);
+        let by_left = lefts.event_time_of(|left| *left, &pairs, std::time::Duration::from_micros(1));
+        text(&by_left.tumbling(std::time::Duration::from_micros(2)).count().append())
     }),
     ("full_outer_join_within", |s| {
         let [left, right] = [0, 1].map(|side| timed(s).filter(move |(_, n)| n % 2 == side));
