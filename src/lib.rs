@@ -88,6 +88,7 @@
 //! | `ssl` | no | Kafka over TLS and SASL/SCRAM |
 //! | `object-store` | no | checkpoint directories in S3 |
 //! | `mqtt` | no | messages of an MQTT broker as a source |
+//! | `avro` | no | a decoder of Avro, alone or with a schema registry |
 //! | `protobuf` | no | a decoder of Protocol Buffers |
 //! | `sqlite`, `postgres` | no | tables of these databases as outputs |
 //! | `testing` | no | `testing::check`, a harness for a program's own tests |
@@ -149,6 +150,9 @@ mod pages {
     mod captured_values {}
     #[doc = include_str!("../docs/guide/coming-from-spark.md")]
     mod coming_from_spark {}
+    #[cfg(feature = "avro")]
+    #[doc = include_str!("../docs/guide/formats.md")]
+    mod formats {}
     #[cfg(feature = "kinesis")]
     #[doc = include_str!("../docs/guide/kinesis.md")]
     mod kinesis {}

@@ -38,6 +38,7 @@ fn built() -> Libraries {
         ("sqlite", cfg!(feature = "sqlite")),
         ("mqtt", cfg!(feature = "mqtt")),
         ("otlp", cfg!(feature = "otlp")),
+        ("avro", cfg!(feature = "avro")),
         ("protobuf", cfg!(feature = "protobuf")),
         ("postgres", cfg!(feature = "postgres")),
         ("testing", true),

@@ -36,6 +36,7 @@ const CRATES: &[(&str, &[&str], &str)] = &[
         "tokio",
         &[
             "src/checkpoint/store/objects/requests.rs",
+            "src/format/avro/registry.rs",
             "src/http/",
             "src/connector/http_receiver.rs",
             "src/connector/kinesis/",
@@ -43,7 +44,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
         ],
         "only in",
     ),
-    ("hyper", &["src/http/", "src/connector/http_receiver.rs"], "only in"),
+    ("hyper", &["src/http/", "src/connector/http_receiver.rs", "src/format/avro/registry.rs"], "only in"),
+    ("apache_avro", &["src/format/avro/"], "only in"),
     ("object_store", &["src/checkpoint/store/objects/"], "only in"),
     ("rusqlite", &["src/connector/database/sqlite.rs"], "only in"),
     ("postgres", &["src/connector/database/postgres.rs"], "only in"),

@@ -101,6 +101,14 @@ pub enum Error {
         /// The cap, in bytes.
         cap: usize,
     },
+    /// A format needs what is away: [`Unavailable`](crate::format::Unavailable). No record became a bad one for it.
+    #[error("{operator}: {reason}")]
+    Format {
+        /// The verb that decodes.
+        operator: String,
+        /// What happened and what to do.
+        reason: String,
+    },
     /// A verb found more bad records in a batch than [`Builder::max_bad`](crate::api::builder::Builder::max_bad) allows. The batch is not out.
     #[error(
         "{operator}, batch {time}: {bad} bad records of {rows} rows, and at most {most} are allowed; the first: {first}; mend the records or the verb, or raise --max-bad"

@@ -28,6 +28,42 @@ pub trait Decode: 'static {
     /// Decodes one record.
     ///
     /// # Errors
-    /// The bytes are not a record. The error becomes the reason of a [`BadRecord`](crate::core::data::BadRecord).
+    /// The bytes are not a record. The error becomes the reason of a [`BadRecord`](crate::core::data::BadRecord). After [`Unavailable`] the
+    /// job ends instead.
     fn decode(&self, bytes: &[u8]) -> Result<Self::Out, BoxError>;
 }
+
+/// An error of a format that is not one of the record: what the format needs is away, such as a registry of schemas. The job ends with
+/// it, and after a restart from its checkpoint it reads the same records again.
+///
+/// ```
+/// use tidemill::format::Unavailable;
+/// use tidemill::prelude::*;
+///
+/// /// Numbers that a table turns into names.
+/// struct Names(Option<Vec<String>>);
+///
+/// impl Decode for Names {
+///     type Out = String;
+///     fn decode(&self, bytes: &[u8]) -> Result<String, BoxError> {
+///         let names = self.0.as_ref().ok_or(Unavailable("the table of names is not there".into()))?;
+///         let number: usize = std::str::from_utf8(bytes)?.parse()?;
+///         Ok(names.get(number).ok_or("no name has this number")?.clone())
+///     }
+/// }
+///
+/// let run = |names: Option<Vec<String>>| {
+///     let (lines, bad) = (QueueSource::from_batches([vec!["0".to_owned(), "x".to_owned()]]), MemorySink::new());
+///     let out = bad.clone();
+///     let job = StreamingContext::builder("names", millis(5)).without_checkpoint().run(move |ssc| {
+///         ssc.queue_stream(&lines).decode(Names(names.clone())).errors().to_memory(&out);
+///         Ok(())
+///     });
+///     job.map(|_| bad.rows().len())
+/// };
+/// assert_eq!(run(Some(vec!["tide".into()])).unwrap(), 1);
+/// assert!(run(None).unwrap_err().to_string().contains("the table of names is not there"));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);

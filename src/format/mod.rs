@@ -2,6 +2,8 @@
 //!
 //! A format implements [`Decode`] in a file here, which names no connector. `operator/decode.rs` has the verbs that apply it.
 
+#[cfg(feature = "avro")]
+mod avro;
 mod csv;
 mod decode;
 mod json;
@@ -11,8 +13,10 @@ pub(crate) mod object;
 mod protobuf;
 pub(crate) mod row_text;
 
+#[cfg(feature = "avro")]
+pub use avro::{Avro, SchemaRegistry};
 pub use csv::Csv;
-pub use decode::Decode;
+pub use decode::{Decode, Unavailable};
 pub use json::Json;
 pub use object::Object;
 #[cfg(feature = "protobuf")]

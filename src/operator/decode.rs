@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::ops::Deref;
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,12 +10,13 @@ use crate::api::context::Switch;
 use crate::api::dstream::{DStream, lazy};
 use crate::connector::message::Message;
 use crate::core::data::{BadRecord, Data, Rows};
+use crate::core::error::{BoxError, Error};
 use crate::core::origin::{Origin, Origins, OriginsWanted, Records};
 use crate::core::time::BatchTime;
 use crate::engine::flow::{Emitter, batched, split_map};
 use crate::engine::operator_id::OperatorId;
-use crate::format::Decode;
 use crate::format::lines::{BadLine, Positioned};
+use crate::format::{Decode, Unavailable};
 use crate::job::protocol::Event;
 use crate::operator::kernel::bad_limit::{Bad, BadLimit, RowsRead};
 use crate::operator::kernel::origins::{known, origins};
@@ -214,6 +216,27 @@ pub(crate) fn decoded_lines<'s, L: Positioned>(lines: &DStream<'s, L>, operator:
     Decoded::split_of(lines, operator, each)
 }
 
+/// Adds the record of the bytes. A format that is [`Unavailable`] ends the job.
+fn decoder<T, D: Decode>(
+    stream: &DStream<'_, T>,
+    operator: &OperatorId,
+    format: D,
+) -> impl Fn(&[u8], &mut Vec<D::Out>) -> Result<(), BoxError> + use<T, D> {
+    let (fail, operator) = (stream.node.graph.fail.clone(), operator.to_string());
+    move |bytes, out| match format.decode(bytes) {
+        Ok(record) => {
+            out.push(record);
+            Ok(())
+        }
+        Err(e) if e.is::<Unavailable>() => {
+            fail(Error::Format { operator: operator.clone(), reason: e.to_string() });
+            // Unlike after a return, no worker in any process can complete the batch, which lacks the record.
+            resume_unwind(Box::new("a format was not available"))
+        }
+        Err(e) => Err(e),
+    }
+}
+
 impl<'s> DStream<'s, Message> {
     /// The message values in a format: one record for each message. A message that does not decode is a bad record, and so is
     /// one without a value, unless the source skips tombstones.
@@ -231,10 +254,9 @@ impl<'s> DStream<'s, Message> {
     /// ```
     #[track_caller]
     pub fn decode<D: Decode>(&self, format: D) -> Decoded<'s, D::Out> {
-        self.try_each(&OperatorId::of("decode"), move |m, out| {
-            out.push(format.decode(m.value()?)?);
-            Ok(())
-        })
+        let operator = OperatorId::of("decode");
+        let decode = decoder(self, &operator, format);
+        self.try_each(&operator, move |m, out| decode(m.value()?, out))
     }
 
     /// The message values as UTF-8 text. Any other value is a bad record, and so is a message without one.
@@ -307,10 +329,9 @@ impl<'s> DStream<'s, String> {
     /// ```
     #[track_caller]
     pub fn decode<D: Decode>(&self, format: D) -> Decoded<'s, D::Out> {
-        self.try_each(&OperatorId::of("decode"), move |line, out| {
-            out.push(format.decode(line.as_bytes())?);
-            Ok(())
-        })
+        let operator = OperatorId::of("decode");
+        let decode = decoder(self, &operator, format);
+        self.try_each(&operator, move |line, out| decode(line.as_bytes(), out))
     }
 }
 

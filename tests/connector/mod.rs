@@ -1,5 +1,7 @@
 //! Sources and sinks, as programs use them.
 
+#[cfg(feature = "avro")]
+mod avro;
 mod custom_sink;
 mod custom_source;
 mod dead_letters;
