@@ -450,8 +450,7 @@ impl Planner {
             }
             Event::BadRecords { stream, time, records, first, taken } => self.bad_records(stream, time, records, first, taken),
             Event::Ask { asked } => {
-                let questions = &mut self.inputs.questions;
-                let commands = asked.into_iter().filter_map(|(id, question)| questions.ask(id, question));
+                let commands = asked.into_iter().filter_map(|(id, question)| self.inputs.questions.ask(id, question));
                 commands.for_each(|command| self.workers.send(command));
             }
             Event::Forget { id } => self.workers.send(self.inputs.questions.forget(id)),
