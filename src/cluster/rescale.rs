@@ -19,6 +19,9 @@ use crate::core::path::{local, url};
 /// How long a caller may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LINE: u64 = 200;
+/// How often, and after which pauses, a socket is tried before it counts as left by a launch that was killed.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a supervisor is asked to do.
 #[derive(Debug)]
@@ -60,6 +63,14 @@ fn socket_path(dir: &Path) -> PathBuf {
     dir.with_file_name(name)
 }
 
+/// Whether a launch listens on a socket. One that was made just now may not listen yet.
+fn is_heard(path: &Path) -> bool {
+    (0..TRIES).any(|again| {
+        sleep(PAUSE * again.min(1));
+        UnixStream::connect(path).is_ok()
+    })
+}
+
 /// Listens until dropped.
 pub(super) struct Control {
     path: PathBuf,
@@ -74,7 +85,7 @@ impl Control {
         let failed = |e| Error::io(format!("cannot listen on {}", path.display()), e);
         let listener = match UnixListener::bind(&path) {
             Err(e) if e.kind() == ErrorKind::AddrInUse => {
-                if UnixStream::connect(&path).is_ok() {
+                if is_heard(&path) {
                     let dir = dir.display();
                     return Err(Error::config(format!(
                         "another `tidemill launch` uses the checkpoint directory {dir}: stop it first"

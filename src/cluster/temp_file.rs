@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -13,6 +14,9 @@ use crate::core::error::{Error, Result};
 
 /// The names of the files: `tidemill-NAME-PROCESS-NUMBER`.
 const NAMES: [&str; 2] = ["hosts", "progress"];
+
+/// Nobody removes a socket that is not older, even if nobody listens: its launch may be between the two calls that make it.
+const YOUNG: Duration = Duration::from_secs(60);
 
 /// A file in the temporary directory that only this user can read. It is removed when dropped.
 pub(super) struct TempFile {
@@ -74,9 +78,11 @@ pub(super) fn remove_left() {
 /// Whether a path is a file of a launch that has ended.
 fn is_left(path: &Path) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_prefix("tidemill-")) else { return false };
-    // The socket of a launch whose checkpoint directory is in an object store.
+    // The socket of a launch whose checkpoint directory is in an object store. One that was made just now may not listen yet.
     if name.ends_with(".launch") {
-        return UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+        let age = path.symlink_metadata().and_then(|made| made.modified()).ok().and_then(|at| at.elapsed().ok());
+        let refused = || UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+        return age.is_some_and(|age| age > YOUNG) && refused();
     }
     let parts: Vec<&str> = name.split('-').collect();
     let [kind, process, number] = parts[..] else { return false };
@@ -88,8 +94,12 @@ fn is_left(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::unix::net::UnixListener;
     use std::process::Command;
+
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+
+    use super::*;
 
     #[test]
     fn files_of_ended_launches_are_removed_and_no_others() {
@@ -111,5 +121,25 @@ mod tests {
         remove_left();
         assert!(!used.exists() && foreign.exists());
         std::fs::remove_file(foreign).unwrap();
+    }
+
+    #[test]
+    fn a_socket_without_a_launch_is_removed_unless_it_is_young() {
+        let [young, old, used] = ["young", "old", "used"]
+            .map(|name| std::env::temp_dir().join(format!("tidemill-socket-{name}-{}.launch", std::process::id())));
+        for path in [&young, &old] {
+            drop(UnixListener::bind(path).unwrap());
+        }
+        let listener = UnixListener::bind(&used).unwrap();
+        for path in [&old, &used] {
+            let long_ago = Timespec { tv_sec: 1, tv_nsec: 0 };
+            let times = Timestamps { last_access: long_ago, last_modification: long_ago };
+            utimensat(CWD, path, &times, AtFlags::empty()).unwrap();
+        }
+        remove_left();
+        assert!(young.exists() && !old.exists() && used.exists());
+        // As long as somebody listens: a launch of another test may remove it later.
+        [young, used].map(|path| std::fs::remove_file(path).unwrap());
+        drop(listener);
     }
 }

@@ -440,9 +440,7 @@ impl Planner {
                 self.waiting.insert(process, waiting);
             }
             Event::Snapshot { worker, time, written } => {
-                if let Some(coordinator) = &mut self.coordinator {
-                    coordinator.snapshot_written(worker, time, written)?;
-                }
+                self.coordinator.as_mut().map_or(Ok(()), |c| c.snapshot_written(worker, time, written))?;
             }
             Event::SinksReady { progress } => {
                 self.progress.extend(progress);

@@ -66,7 +66,7 @@ fn help_lists_options_of_the_program_before_those_of_every_job() {
         ("reachability", "--root"),
         ("kafka_wordcount", "--exactly-once"),
         #[cfg(feature = "postgres")]
-        ("posted_wordcount", "--ledger"),
+        ("posted_wordcount", "--interval"),
         ("direct_kafka_wordcount", "--earliest"),
         ("stateful_network_wordcount", "--view"),
         ("network_wordcount", "--interval"),
