@@ -82,6 +82,10 @@ fn run(layout: &str, seconds: u64) -> Result<(), BoxError> {
     let delays = Arc::new(Delays { began: Instant::now(), all: Mutex::default() });
     job.add_streaming_listener(delays.clone());
     let address = job.address().ok_or("no address")?.to_string();
+    // A question needs a batch that is out.
+    while job.statistics().batches < 2 {
+        std::thread::sleep(millis(10));
+    }
     let mut readers = None;
     if layout != "nobody" {
         let load = ["--load", layout, &address, "--seconds", &seconds.to_string()];
