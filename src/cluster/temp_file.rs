@@ -139,7 +139,7 @@ mod tests {
         remove_left();
         assert!(young.exists() && !old.exists() && used.exists());
         // As long as somebody listens: a launch of another test may remove it later.
-        [young, used].map(|path| std::fs::remove_file(path).unwrap());
+        [young, used].iter().for_each(|path| std::fs::remove_file(path).unwrap());
         drop(listener);
     }
 }
