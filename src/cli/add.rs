@@ -1,13 +1,11 @@
 //! `tidemill add`, `tidemill added` and `tidemill remove`: computations beside the program of a running job.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{query, running_job::RunningJob, terminal};
+use super::{query, running_job::JobArgs, terminal};
 use crate::core::added::Added;
 use crate::core::error::{BoxError, Error};
 use crate::core::question::is_name;
@@ -15,24 +13,13 @@ use crate::live::parse::parse;
 
 const PATH: &str = "/api/v1/added";
 
-/// Where a job listens.
-#[derive(clap::Args)]
-struct Job {
-    /// Where the job listens, such as 127.0.0.1:4040
-    #[arg(value_name = "ADDR:PORT", value_parser = crate::http::address::parse)]
-    address: SocketAddr,
-    /// File with the secret of the job, if it listens on another address than loopback [default: TIDEMILL_SECRET]
-    #[arg(long, value_name = "FILE")]
-    secret_file: Option<PathBuf>,
-}
-
 /// Adds a computation over the views of a running job: 'authors | filter _2 >= 10 | top 10'. Prints its name, by which `tidemill query` asks its
 /// result. If the text ends in `| print`, prints the result and then each change of it, until the job ends or Ctrl-C; the computation stays
 /// until `tidemill remove`. Verbs: filter, map, count, sum, top, join, window; docs/guide/live.md.
 #[derive(clap::Args)]
 pub struct AddArgs {
     #[command(flatten)]
-    job: Job,
+    job: JobArgs,
     /// What to compute, in quotes
     text: String,
     /// The name of its result [default: made of the view and the verbs]
@@ -50,14 +37,14 @@ pub struct AddArgs {
 #[derive(clap::Args)]
 pub struct AddedArgs {
     #[command(flatten)]
-    job: Job,
+    job: JobArgs,
 }
 
 /// Removes a computation that was added to a running job, with its state.
 #[derive(clap::Args)]
 pub struct RemoveArgs {
     #[command(flatten)]
-    job: Job,
+    job: JobArgs,
     /// The name of its result
     name: String,
 }
@@ -65,12 +52,6 @@ pub struct RemoveArgs {
 #[derive(Deserialize)]
 struct List {
     added: Vec<Added>,
-}
-
-impl Job {
-    fn at(&self) -> Result<RunningJob, Error> {
-        RunningJob::at(self.address, self.secret_file.as_deref())
-    }
 }
 
 /// The text for the job, and whether it ends in `print`.
@@ -88,7 +69,7 @@ fn text(args: &AddArgs) -> Result<(String, bool), Error> {
 /// Runs `tidemill add`.
 pub fn add(args: &AddArgs) -> Result<ExitCode, BoxError> {
     let (text, print) = text(args)?;
-    let job = args.job.at()?;
+    let job = args.job.job()?;
     let added: Added = job.post(PATH, "application/json", &json!({ "text": text, "keep": args.keep }).to_string())?;
     if !print {
         terminal::line(&added.name)?;
@@ -101,7 +82,7 @@ pub fn add(args: &AddArgs) -> Result<ExitCode, BoxError> {
 
 /// Runs `tidemill added`.
 pub fn added(args: &AddedArgs) -> Result<ExitCode, BoxError> {
-    let List { added } = args.job.at()?.get(PATH)?;
+    let List { added } = args.job.job()?.get(PATH)?;
     if added.is_empty() {
         eprintln!("nothing was added to this job");
     }
@@ -114,7 +95,7 @@ pub fn remove(args: &RemoveArgs) -> Result<ExitCode, BoxError> {
     if !is_name(&args.name) {
         return Err(format!("{:?} is not a name: `tidemill added {}` lists them", args.name, args.job.address).into());
     }
-    let removed: Added = args.job.at()?.delete(&format!("{PATH}/{}", args.name))?;
+    let removed: Added = args.job.job()?.delete(&format!("{PATH}/{}", args.name))?;
     eprintln!("removed {removed}");
     Ok(ExitCode::SUCCESS)
 }

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::running_job::RunningJob;
+use super::running_job::{JobArgs, RunningJob, say_rows};
 use super::terminal;
 use crate::core::error::BoxError;
 use crate::core::question::MOST_ROWS;
@@ -19,9 +17,8 @@ use crate::core::time::{BatchTime, counted};
 /// line for each row, its parts with tabs between them; the batch and the number of rows go to stderr. The result of a SELECT is a table.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where the job listens, such as 127.0.0.1:4040
-    #[arg(value_name = "ADDR:PORT", value_parser = crate::http::address::parse)]
-    address: SocketAddr,
+    #[command(flatten)]
+    job: JobArgs,
     /// The name of the view, or a SELECT over views in quotes: "select max(_2) from counts"
     view: Option<String>,
     /// Only rows with this key, the first part of a row: a text, or JSON
@@ -54,15 +51,6 @@ pub struct Args {
     /// Print each row as JSON; with --follow each batch
     #[arg(long)]
     json: bool,
-    /// File with the secret of the job, if it listens on another address than loopback [default: TIDEMILL_SECRET]
-    #[arg(long, value_name = "FILE")]
-    secret_file: Option<PathBuf>,
-}
-
-/// `/api/v1/views`.
-#[derive(Deserialize)]
-struct Views {
-    views: Vec<String>,
 }
 
 /// A line of `/api/v1/views/NAME/changes`.
@@ -133,10 +121,10 @@ impl Args {
                 "{option} is for a view by its name; a SELECT has WHERE, ORDER BY and LIMIT, and takes --at and --json"
             ));
         }
-        let mut args: Vec<OsString> = vec!["query".into(), self.address.to_string().into(), text.into()];
+        let mut args: Vec<OsString> = vec!["query".into(), self.job.address.to_string().into(), text.into()];
         args.extend(self.json.then(|| "--json".into()));
         args.extend(self.at.iter().flat_map(|at| ["--at".into(), at.to_string().into()]));
-        args.extend(self.secret_file.iter().flat_map(|file| ["--secret-file".into(), file.into()]));
+        args.extend(self.job.secret_file.iter().flat_map(|file| ["--secret-file".into(), file.into()]));
         Ok(Some(args))
     }
 }
@@ -146,9 +134,9 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
     if let Some(args) = args.sql()? {
         return super::sql::program(&args);
     }
-    let job = RunningJob::at(args.address, args.secret_file.as_deref())?;
+    let job = args.job.job()?;
     let Some(view) = &args.view else {
-        let Views { views } = job.get("/api/v1/views")?;
+        let views = job.views()?;
         if views.is_empty() {
             eprintln!("no view of this job can be asked: View::queryable names one");
         }
@@ -167,7 +155,7 @@ pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
         return Ok(ExitCode::SUCCESS);
     }
     let answer: Rows = job.get(&args.path(view, args.at))?;
-    eprintln!("batch {}: {}", BatchTime::from_millis(answer.time), counted(answer.matched, "row"));
+    say_rows(BatchTime::from_millis(answer.time), answer.matched);
     for row in &answer.rows {
         terminal::line(&if args.json { row.to_string() } else { plain(row) })?;
     }

@@ -2,13 +2,15 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::cluster::secret::Secret;
 use crate::core::error::{BoxError, Error, Result};
+use crate::core::time::{BatchTime, counted};
 
 /// How long the job may take to answer.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -16,6 +18,38 @@ const ANSWER: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_secs(5);
 /// The most bytes of an answer.
 const BYTES: u64 = 64 << 20;
+
+/// Where a job listens.
+#[derive(Clone, Debug, clap::Args)]
+pub struct JobArgs {
+    /// Where the job listens, such as 127.0.0.1:4040
+    #[arg(value_name = "ADDR:PORT", value_parser = crate::http::address::parse)]
+    pub address: SocketAddr,
+    /// File with the secret of the job, if it listens on another address than loopback [default: TIDEMILL_SECRET]
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+}
+
+impl JobArgs {
+    /// The job.
+    ///
+    /// # Errors
+    /// The file of the secret cannot be read.
+    pub fn job(&self) -> Result<RunningJob> {
+        RunningJob::at(self.address, self.secret_file.as_deref())
+    }
+}
+
+/// `/api/v1/views`.
+#[derive(Deserialize)]
+struct Views {
+    views: Vec<String>,
+}
+
+/// Says on stderr as of which batch an answer is, and how many rows it has.
+pub fn say_rows(time: BatchTime, rows: u64) {
+    eprintln!("batch {time}: {}", counted(rows, "row"));
+}
 
 /// A job that listens.
 pub struct RunningJob {
@@ -32,6 +66,14 @@ impl RunningJob {
     pub fn at(address: SocketAddr, secret_file: Option<&Path>) -> Result<Self> {
         let token = Secret::find(secret_file)?.map(|secret| secret.token());
         Ok(RunningJob { address, token })
+    }
+
+    /// The names of the views that can be asked.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn views(&self) -> Result<Vec<String>> {
+        Ok(self.get::<Views>("/api/v1/views")?.views)
     }
 
     /// What the job answers, read from JSON.

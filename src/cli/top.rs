@@ -1,15 +1,13 @@
 //! `tidemill top`: how a running job is, in a terminal.
 
 use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::checkpoint::table::{Table, size};
-use super::running_job::RunningJob;
+use super::running_job::JobArgs;
 use super::terminal;
 use crate::core::error::BoxError;
 use crate::core::time::{counted, grouped, human_duration};
@@ -18,18 +16,14 @@ use crate::core::time::{counted, grouped, human_duration};
 /// time of the last 20 batches. On a terminal it is drawn again each second, until Ctrl-C; else it is written once.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where the job listens, such as 127.0.0.1:4040
-    #[arg(value_name = "ADDR:PORT", value_parser = crate::http::address::parse)]
-    address: SocketAddr,
+    #[command(flatten)]
+    job: JobArgs,
     /// Write it once
     #[arg(long)]
     once: bool,
     /// Time between two drawings
     #[arg(long, value_name = "TIME", value_parser = crate::core::time::parse_duration, default_value = "1s")]
     every: Duration,
-    /// File with the secret of the job, if it listens on another address than loopback [default: TIDEMILL_SECRET]
-    #[arg(long, value_name = "FILE")]
-    secret_file: Option<PathBuf>,
 }
 
 /// `/api/v1/job`, as far as it is shown.
@@ -83,7 +77,7 @@ struct Slow {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, BoxError> {
-    let running = RunningJob::at(args.address, args.secret_file.as_deref())?;
+    let running = args.job.job()?;
     let again = !args.once && std::io::stdout().is_terminal();
     let mut before: Option<Job> = None;
     loop {

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use datafusion::arrow::array::RecordBatch;
 use serde::Deserialize;
-use tidemill::cli::running_job::RunningJob;
+use tidemill::cli::running_job::{JobArgs, say_rows};
 use tidemill::prelude::{BatchTime, BoxError};
 
 use super::view_rows;
@@ -17,9 +15,8 @@ use crate::{TableSession, names, show};
 /// Asks the queryable views of a running job in SQL. All views are as of one batch
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Where the job listens, such as 127.0.0.1:4040
-    #[arg(value_name = "ADDR:PORT")]
-    address: SocketAddr,
+    #[command(flatten)]
+    job: JobArgs,
     /// A SELECT over the views of the job
     sql: String,
     /// As of an earlier batch, in milliseconds since 1970; the views must hold it [default: the newest]
@@ -28,15 +25,6 @@ pub(super) struct Args {
     /// Print each row as JSON
     #[arg(long)]
     json: bool,
-    /// File with the secret of the job, if it listens on another address than loopback [default: TIDEMILL_SECRET]
-    #[arg(long, value_name = "FILE")]
-    secret_file: Option<PathBuf>,
-}
-
-/// `/api/v1/views`.
-#[derive(Deserialize)]
-struct Views {
-    views: Vec<String>,
 }
 
 /// `/api/v1/rows`.
@@ -50,8 +38,8 @@ struct Rows {
 pub(super) fn run(args: &Args) -> Result<(), BoxError> {
     let session = TableSession::new();
     let named = session.tables_of(&args.sql)?;
-    let job = RunningJob::at(args.address, args.secret_file.as_deref())?;
-    let Views { views } = job.get("/api/v1/views")?;
+    let job = args.job.job()?;
+    let views = job.views()?;
     let is_view = |name: &String| views.iter().any(|view| names::table(view) == *name);
     if let Some(unknown) = named.iter().find(|name| !is_view(name)) {
         let views = if views.is_empty() { "none is; call View::queryable".to_owned() } else { views.join(", ") };
@@ -76,7 +64,7 @@ pub(super) fn run(args: &Args) -> Result<(), BoxError> {
     let batches = result.record_batches()?;
     let count: usize = batches.iter().map(RecordBatch::num_rows).sum();
     if let Some(time) = time {
-        eprintln!("batch {time}: {count} row{}", if count == 1 { "" } else { "s" });
+        say_rows(time, count as u64);
     }
     let mut out = std::io::stdout().lock();
     match args.json {
