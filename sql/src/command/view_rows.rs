@@ -1,27 +1,26 @@
 //! The rows of a view, which are JSON, as a table. JSON says no types, so they are read off all rows.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema};
 use serde_json::Value as Json;
 
 use crate::error::{Result, SqlError};
+use crate::files::json_shape::{Shape, Writer, by_name, numbered};
 use crate::files::values::{Value, Values, batch};
 use crate::{DataFrame, TableSession};
 
 /// The rows of a view as a table. A tuple has the columns `_1`, `_2` and so on, a struct its fields by name, and any other row the column
 /// `value`. No rows have no columns.
 pub(super) fn table(session: &TableSession, view: &str, rows: &[Json]) -> Result<DataFrame> {
-    let shapes = rows.iter().map(shape).reduce(both);
-    let fields = match shapes {
-        Some(Shape::Parts(parts)) => numbered(parts),
-        Some(Shape::Object(fields)) => by_name(fields),
-        Some(other) => Fields::from(vec![Field::new("value", kind(other), true)]),
-        None => Fields::empty(),
+    // The columns, and whether a row is the one value of its column.
+    let (fields, is_value) = match rows.iter().map(Shape::of).reduce(Shape::both) {
+        Some(Shape::Parts(parts)) => (numbered(parts, Writer::Job), false),
+        Some(Shape::Object(fields)) => (by_name(fields, Writer::Job), false),
+        Some(other) => (Fields::from(vec![Field::new("value", other.kind(Writer::Job), true)]), true),
+        None => (Fields::empty(), false),
     };
-    let one_value = fields.len() == 1 && fields[0].name() == "value" && !rows.iter().all(Json::is_object);
-    let values = |row: &Json| match one_value {
+    let values = |row: &Json| match is_value {
         true => Values(vec![value(row, fields[0].data_type())]),
         false => Values(parts(row, &fields)),
     };
@@ -29,100 +28,6 @@ pub(super) fn table(session: &TableSession, view: &str, rows: &[Json]) -> Result
     let schema = Arc::new(Schema::new(fields.clone()));
     let table = batch(&schema, &rows).map_err(|e| SqlError::new(view, e))?;
     session.table_of(schema, vec![table])
-}
-
-/// What is known of a value.
-enum Shape {
-    Nothing,
-    Bool,
-    Whole,
-    /// A whole number beyond 64 bits with a sign.
-    Large,
-    Real,
-    Text,
-    /// Arrays of one length: tuples, as long as nothing else is seen.
-    Parts(Vec<Shape>),
-    /// Arrays of several lengths.
-    Items(Box<Shape>),
-    Object(BTreeMap<String, Shape>),
-}
-
-fn shape(json: &Json) -> Shape {
-    match json {
-        Json::Null => Shape::Nothing,
-        Json::Bool(_) => Shape::Bool,
-        Json::Number(n) if n.is_i64() => Shape::Whole,
-        Json::Number(n) if n.is_u64() => Shape::Large,
-        Json::Number(_) => Shape::Real,
-        Json::String(_) => Shape::Text,
-        Json::Array(items) => Shape::Parts(items.iter().map(shape).collect()),
-        Json::Object(fields) => Shape::Object(fields.iter().map(|(name, value)| (name.clone(), shape(value))).collect()),
-    }
-}
-
-fn both(a: Shape, b: Shape) -> Shape {
-    use Shape::{Bool, Items, Large, Nothing, Object, Parts, Real, Text, Whole};
-    match (a, b) {
-        (Nothing, other) | (other, Nothing) => other,
-        (Bool, Bool) => Bool,
-        (Whole, Whole) => Whole,
-        (Whole | Large, Whole | Large) => Large,
-        (Whole | Large | Real, Whole | Large | Real) => Real,
-        (Parts(a), Parts(b)) if a.len() == b.len() => Parts(a.into_iter().zip(b).map(|(a, b)| both(a, b)).collect()),
-        (a @ (Parts(_) | Items(_)), b @ (Parts(_) | Items(_))) => Items(Box::new(both(item(a), item(b)))),
-        (Object(mut a), Object(b)) => {
-            for (name, shape) in b {
-                let before = a.remove(&name).unwrap_or(Nothing);
-                a.insert(name, both(before, shape));
-            }
-            Object(a)
-        }
-        _ => Text,
-    }
-}
-
-/// The item of an array.
-fn item(array: Shape) -> Shape {
-    match array {
-        Shape::Parts(parts) => parts.into_iter().reduce(both).unwrap_or(Shape::Nothing),
-        Shape::Items(item) => *item,
-        other => other,
-    }
-}
-
-/// Whether the parts of an array are of different kinds: then it is a tuple.
-fn is_tuple(parts: &[Shape]) -> bool {
-    let kind = |shape: &Shape| match shape {
-        Shape::Nothing => None,
-        Shape::Bool => Some(0),
-        Shape::Whole | Shape::Large | Shape::Real => Some(1),
-        Shape::Text => Some(2),
-        Shape::Parts(_) | Shape::Items(_) => Some(3),
-        Shape::Object(_) => Some(4),
-    };
-    let mut kinds = parts.iter().filter_map(kind);
-    kinds.next().is_some_and(|first| kinds.any(|other| other != first))
-}
-
-fn numbered(parts: Vec<Shape>) -> Fields {
-    parts.into_iter().zip(1..).map(|(part, n)| Field::new(format!("_{n}"), kind(part), true)).collect()
-}
-
-fn by_name(fields: BTreeMap<String, Shape>) -> Fields {
-    fields.into_iter().map(|(name, shape)| Field::new(name, kind(shape), true)).collect()
-}
-
-fn kind(shape: Shape) -> DataType {
-    match shape {
-        Shape::Bool => DataType::Boolean,
-        Shape::Whole => DataType::Int64,
-        Shape::Large => DataType::Decimal128(20, 0),
-        Shape::Real => DataType::Float64,
-        Shape::Nothing | Shape::Text => DataType::Utf8,
-        Shape::Parts(parts) if is_tuple(&parts) => DataType::Struct(numbered(parts)),
-        Shape::Object(fields) => DataType::Struct(by_name(fields)),
-        array => DataType::List(Arc::new(Field::new("item", kind(item(array)), true))),
-    }
 }
 
 /// The values of a row or of a struct.

@@ -1,13 +1,11 @@
 //! Schemas that are read off the first lines of files. The rule is fixed, and printed with its result.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use serde_json::Value as Json;
 
 use super::csv::{Csv, scalar};
 use super::ddl::timestamp;
+use super::json_shape::{Shape, Writer, by_name};
 use super::times::Times;
 
 /// How many lines are looked at.
@@ -54,68 +52,12 @@ pub(crate) fn csv(csv: &Csv, times: &Times, lines: &[String], header: bool, type
 /// The schema of lines of JSON.
 pub(crate) fn json(lines: &[String]) -> Result<Schema, String> {
     let rows = lines.iter().filter_map(|line| match serde_json::from_str(line) {
-        Ok(row @ Json::Object(_)) => Some(shape(&row)),
+        Ok(row @ Json::Object(_)) => Some(Shape::of(&row)),
         _ => None,
     });
-    match rows.reduce(both) {
-        Some(Shape::Object(fields)) => Ok(Schema::new(fields_of(fields))),
+    match rows.reduce(Shape::both) {
+        Some(Shape::Object(fields)) => Ok(Schema::new(by_name(fields, Writer::Anybody))),
         _ => Err("there is no line with an object to infer a schema from; give one with schema()".to_owned()),
-    }
-}
-
-/// What is known of a value.
-enum Shape {
-    Nothing,
-    Bool,
-    Whole,
-    Real,
-    Text,
-    Array(Box<Shape>),
-    Object(BTreeMap<String, Shape>),
-}
-
-fn shape(json: &Json) -> Shape {
-    match json {
-        Json::Null => Shape::Nothing,
-        Json::Bool(_) => Shape::Bool,
-        Json::Number(n) if n.is_i64() => Shape::Whole,
-        Json::Number(_) => Shape::Real,
-        Json::String(_) => Shape::Text,
-        Json::Array(items) => Shape::Array(Box::new(items.iter().map(shape).reduce(both).unwrap_or(Shape::Nothing))),
-        Json::Object(fields) => Shape::Object(fields.iter().map(|(k, v)| (k.clone(), shape(v))).collect()),
-    }
-}
-
-fn both(a: Shape, b: Shape) -> Shape {
-    match (a, b) {
-        (Shape::Nothing, other) | (other, Shape::Nothing) => other,
-        (Shape::Bool, Shape::Bool) => Shape::Bool,
-        (Shape::Whole, Shape::Whole) => Shape::Whole,
-        (Shape::Whole | Shape::Real, Shape::Whole | Shape::Real) => Shape::Real,
-        (Shape::Array(a), Shape::Array(b)) => Shape::Array(Box::new(both(*a, *b))),
-        (Shape::Object(mut a), Shape::Object(b)) => {
-            for (name, shape) in b {
-                let before = a.remove(&name).unwrap_or(Shape::Nothing);
-                a.insert(name, both(before, shape));
-            }
-            Shape::Object(a)
-        }
-        _ => Shape::Text,
-    }
-}
-
-fn fields_of(fields: BTreeMap<String, Shape>) -> Vec<Field> {
-    fields.into_iter().map(|(name, shape)| Field::new(name, kind(shape), true)).collect()
-}
-
-fn kind(shape: Shape) -> DataType {
-    match shape {
-        Shape::Bool => DataType::Boolean,
-        Shape::Whole => DataType::Int64,
-        Shape::Real => DataType::Float64,
-        Shape::Nothing | Shape::Text => DataType::Utf8,
-        Shape::Array(item) => DataType::List(Arc::new(Field::new("item", kind(*item), true))),
-        Shape::Object(fields) => DataType::Struct(fields_of(fields).into()),
     }
 }
 
@@ -143,5 +85,7 @@ mod tests {
     fn columns_of_json_are_those_of_all_lines() {
         let table = lines("{\"n\": 1, \"l\": [1, 2.5]}\n{\"n\": null, \"o\": {\"z\": true}, \"x\": 1}\n{\"x\": \"a\"}\nbad\n");
         assert_eq!(text(&json(&table).unwrap()), "l ARRAY<DOUBLE>, n BIGINT, o STRUCT<z: BOOLEAN>, x STRING");
+        let table = lines("{\"l\": [1, \"a\"], \"n\": 18446744073709551615}\n{\"l\": [2, \"b\"], \"m\": [[], [1]], \"n\": 1}\n");
+        assert_eq!(text(&json(&table).unwrap()), "l ARRAY<STRING>, m ARRAY<ARRAY<BIGINT>>, n DOUBLE");
     }
 }

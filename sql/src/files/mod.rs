@@ -8,6 +8,7 @@ pub(crate) mod csv;
 pub(crate) mod ddl;
 pub(crate) mod infer;
 pub(crate) mod json;
+pub(crate) mod json_shape;
 pub(crate) mod line_format;
 pub(crate) mod options;
 pub(crate) mod read;
