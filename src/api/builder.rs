@@ -348,7 +348,7 @@ impl Builder {
     /// ```
     /// use tidemill::prelude::*;
     /// let job = StreamingContext::builder("watched", secs(1)).without_checkpoint().otlp("https://collector");
-    /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("there is no TLS here"));
+    /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("https is not supported"));
     /// ```
     #[doc(alias = "OpenTelemetry")]
     pub fn otlp(self, url: &str) -> Self {

@@ -16,7 +16,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::core::error::{Error, Result};
+use crate::core::error::Result;
+use crate::core::http_url::Service;
 use crate::core::time::human_duration;
 use crate::format::Unavailable;
 
@@ -30,6 +31,14 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 const ANSWER: usize = 16 << 20;
 /// How many schemas one may refer to, those of these schemas included.
 const REFERENCES: usize = 1_000;
+
+const SERVICE: Service = Service {
+    what: "a schema registry",
+    example: "http://127.0.0.1:8081",
+    port: 80,
+    forwarder: "a proxy",
+    user: "give the user and the password to basic_auth",
+};
 
 /// A schema registry that speaks the HTTP of Confluent's, for [`Avro::confluent`](super::Avro::confluent). Feature `avro`.
 ///
@@ -74,7 +83,7 @@ pub(super) struct Texts {
     pub references: Vec<String>,
 }
 
-/// Why there is no schema with a number.
+/// The reason why a registry gives no schema for a number.
 #[derive(Debug)]
 pub(super) struct NoSchema {
     pub text: String,
@@ -105,38 +114,13 @@ struct Refusal {
 }
 
 impl SchemaRegistry {
-    /// The registry at `http://HOST:PORT`, or at `http://HOST:PORT/PATH`. Default port: 80. There is no TLS: for `https`, run a proxy on this
-    /// machine that sends on.
+    /// The registry at `http://HOST:PORT`, or at `http://HOST:PORT/PATH`. Default port: 80. `https` is not
+    /// supported: run a proxy on this machine that forwards requests to it.
     ///
     /// # Errors
     /// The URL has another form. A user in it is refused: see [`basic_auth`](SchemaRegistry::basic_auth).
     pub fn new(url: &str) -> Result<Self> {
-        // The URL may have a password, so no error shows what is before the @.
-        let shown = url.rsplit_once('@').map_or(url, |(_, behind)| behind);
-        let wrong = |why: &str| {
-            Error::config(format!(
-                "\"{shown}\" is not the address of a schema registry{why}; write for example http://127.0.0.1:8081"
-            ))
-        };
-        if url.contains('@') {
-            return Err(wrong(": give the user and the password to basic_auth"));
-        }
-        if url.starts_with("https://") {
-            return Err(wrong(": there is no TLS here, so run a proxy on this machine that sends on"));
-        }
-        let rest = url.strip_prefix("http://").ok_or_else(|| wrong(""))?;
-        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        if url.contains(['?', '#', ' ']) || url.chars().any(char::is_control) {
-            return Err(wrong(": it has no query, fragment or space"));
-        }
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong(": its port is a number"))?),
-            _ => (authority, 80_u16),
-        };
-        if host.is_empty() {
-            return Err(wrong(": it has no host"));
-        }
-        let (authority, path) = (format!("{host}:{port}"), path.trim_end_matches('/').to_owned());
+        let (authority, path) = SERVICE.place(url)?;
         Ok(SchemaRegistry { authority, path, authorization: None, retry: RETRY })
     }
 
@@ -293,7 +277,7 @@ mod tests {
         }
         for (url, why) in [
             ("127.0.0.1:8081", "write for example http://127.0.0.1:8081"),
-            ("https://registry", "there is no TLS here"),
+            ("https://registry", "https is not supported"),
             ("http://registry:many", "its port is a number"),
             ("http://me:hunter2@registry", "basic_auth"),
             ("http://registry/a b", "no query"),
