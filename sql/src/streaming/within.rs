@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, NullEquality};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, Operator};
-use tidemill::prelude::{DStream, EventTimeStream, Timestamped};
+use tidemill::prelude::{DStream, Data, EventTimeStream};
 
 use super::codec::{Codec, Row};
 use super::explain::Kept;
@@ -134,6 +134,18 @@ impl Times {
     }
 }
 
+/// The rows that a join makes of its pairs, and the pairs.
+fn joined<'s, P: Data>(
+    pairs: &EventTimeStream<'s, (JoinKey, P)>,
+    sides: impl Fn(P) -> (Option<Row>, Option<Row>) + 'static,
+    rows: Rows,
+) -> (DStream<'s, Row>, Rc<dyn Pairs<'s> + 's>) {
+    let made = move |pairs: Vec<(Option<Row>, Option<Row>)>| {
+        rows.rows(&pairs).unwrap_or_else(|e| panic!("{}: {}", rows.query, e.strip_backtrace()))
+    };
+    (pairs.timestamped().map(move |t| sides(t.row.1)).map_partitions(made), Rc::new(pairs.clone()))
+}
+
 impl<'s> Renderer<'_, 's> {
     /// The join of two streams by keys and a range of times.
     pub(super) fn within(&self, join: &Join, times: &Times, (left, right): (Side<'s>, Side<'s>)) -> Result<Rendered<'s>> {
@@ -148,31 +160,11 @@ impl<'s> Renderer<'_, 's> {
         let right = self.events(join, &rights, &times.right, right, 2)?;
         let rows = Rows::new(join, self.query)?;
         let codec = Rc::new(Codec::new(join.schema.inner())?);
-        let both = |rows: Rows| {
-            move |pairs: Vec<(Option<Row>, Option<Row>)>| {
-                rows.rows(&pairs).unwrap_or_else(|e| panic!("{}: {}", rows.query, e.strip_backtrace()))
-            }
-        };
-        let (stream, pairs): (DStream<'s, Row>, Rc<dyn Pairs<'s> + 's>) = match join.join_type {
-            JoinType::Inner => {
-                let pairs = EventTimeStream::clone(&left.join_within(&right, before, after));
-                let pair = |t: Timestamped<(JoinKey, (Row, Row))>| (Some(t.row.1.0), Some(t.row.1.1));
-                (pairs.timestamped().map(pair).map_partitions(both(rows)), Rc::new(pairs))
-            }
-            JoinType::Left => {
-                let pairs = EventTimeStream::clone(&left.left_outer_join_within(&right, before, after));
-                let rows = pairs.timestamped().map(|t| (Some(t.row.1.0), t.row.1.1)).map_partitions(both(rows));
-                (rows, Rc::new(pairs))
-            }
-            JoinType::Right => {
-                let pairs = EventTimeStream::clone(&left.right_outer_join_within(&right, before, after));
-                let rows = pairs.timestamped().map(|t| (t.row.1.0, Some(t.row.1.1))).map_partitions(both(rows));
-                (rows, Rc::new(pairs))
-            }
-            _ => {
-                let pairs = EventTimeStream::clone(&left.full_outer_join_within(&right, before, after));
-                (pairs.timestamped().map(|t| t.row.1).map_partitions(both(rows)), Rc::new(pairs))
-            }
+        let (stream, pairs) = match join.join_type {
+            JoinType::Inner => joined(&left.join_within(&right, before, after), |(a, b)| (Some(a), Some(b)), rows),
+            JoinType::Left => joined(&left.left_outer_join_within(&right, before, after), |(a, b)| (Some(a), b), rows),
+            JoinType::Right => joined(&left.right_outer_join_within(&right, before, after), |(a, b)| (a, Some(b)), rows),
+            _ => joined(&left.full_outer_join_within(&right, before, after), |pair| pair, rows),
         };
         let joined = Rendered::Growing(Rc::new(OfPairs { rows: Columnar::encoded(stream, codec), pairs }), Narrow::default());
         match &join.filter {
