@@ -121,7 +121,7 @@ fn client(process: usize, c: &Client) -> Value {
         let (rtt, p99, state) = (rtt.map(ms), p99.map(ms), b.states.to_string());
         json!({ "broker": b.name, "state": state, "rtt_ms": rtt, "rtt_p99_ms": p99, "requests": b.requests, "errors": b.errors })
     };
-    let transaction = c.transactions.each().next().map(|_| c.transactions.to_string());
+    let transaction = (!c.transactions.is_empty()).then(|| c.transactions.to_string());
     json!({
         "process": process,
         "client": c.kind,

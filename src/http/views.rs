@@ -27,7 +27,7 @@ pub(super) async fn ask(view: &str, query: Option<&str>, reader: &Arc<Reader>) -
     Ok(format!(r#"{{"matched":{},"rows":[{}],"time":{}}}"#, part.matched, list_of(&part.rows), time.millis()))
 }
 
-/// All rows of some views as of one batch, as JSON, or why there is no answer.
+/// All rows of some views as of one batch, as JSON. The error says what is wrong with the question, or that the job has ended.
 pub(super) async fn rows(query: Option<&str>, reader: &Arc<Reader>) -> Result<String, (StatusCode, String)> {
     let questions = whole_views(query).map_err(|what| (StatusCode::BAD_REQUEST, what))?;
     let names: Vec<String> = questions.iter().map(|question| question.view.clone()).collect();

@@ -58,6 +58,10 @@ impl StateCounts {
         self.0.iter().map(|(state, count)| (state, *count))
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn add(&mut self, other: &StateCounts) {
         other.each().for_each(|(state, count)| *self.0.entry(state.clone()).or_default() += count);
     }
