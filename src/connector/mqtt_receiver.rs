@@ -142,11 +142,11 @@ impl<'s> StreamingContext<'s> {
     ///
     /// - **With a checkpoint directory** the broker is told that a message has arrived when the message is in the log. The broker keeps what
     ///   is published while the job is down, because it knows the [`client_id`](MqttReceiver::client_id). Nothing that was published with
-    ///   quality 1 or 2 is lost by a crash of the job; a crash repeats at most what was not acknowledged.
+    ///   quality 1 or 2 is lost by a crash of the job; a crash repeats at most what was not acknowledged. An orderly end repeats nothing.
     /// - **Without one** it is told when the message is in memory, and it keeps nothing for the job.
     /// - **Quality 0** of the publisher means what it means everywhere: such a message may be lost on its way to the job.
-    /// - **Speed.** A broker sends only some messages ahead of their acknowledgements: 20 with Mosquitto, as `max_inflight_messages`
-    ///   says. One sync of the log covers these. Raise the number for more messages a second.
+    /// - **Speed.** A broker sends only some messages ahead of their acknowledgements: about 20 with Mosquitto, as
+    ///   `max_inflight_messages` says. One sync of the log covers these. Raise the number for more messages a second.
     /// - **A slow job** stops acknowledging, so the broker stops sending, and keeps the messages in its queue. It drops messages when that
     ///   queue is full: 1,000 with Mosquitto, as `max_queued_messages` says.
     /// - **Errors.** A connection that ends, or a broker that refuses, is logged, and tried again every 2 seconds.
@@ -317,7 +317,12 @@ impl Subscription {
                 }
             }
         }
-        // What is not acknowledged comes again with the next connection.
+        // The rest comes again with the next connection, and what is stored must not.
+        if self.storing.is_some()
+            && let Ok(done) = tokio::time::timeout(GOODBYE, stored(&mut self.storing)).await
+        {
+            self.acknowledge(done)?;
+        }
         let _ = self.client.try_disconnect();
         let _ = tokio::time::timeout(GOODBYE, async { while events.poll().await.is_ok() {} }).await;
         Ok(())
