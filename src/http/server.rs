@@ -150,3 +150,31 @@ pub(super) async fn answer_all(stream: impl Read + Write + Unpin, reader: Arc<Re
     // The reader went away, or sent what is not HTTP.
     let _ = http.serve_connection(stream, service).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    fn ask(address: SocketAddr, path: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        // A connection that is closed before its answer may be reset.
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    }
+
+    #[test]
+    fn a22_an_answer_that_panics_ends_its_connection_only() {
+        let views = Views { names: Box::new(|| panic!("no names")), ..Views::of_no_job() };
+        let listen = Listen { address: ([127, 0, 0, 1], 0).into(), secret: None };
+        let server = start(listen, About::of_no_job(), Metrics::default(), views).unwrap();
+        for _ in 0..3 {
+            assert_eq!(ask(server.address, "/api/v1/views"), "");
+            let answer = ask(server.address, "/healthz");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+    }
+}
