@@ -320,12 +320,15 @@ pub(crate) fn put_header(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
     out.extend_from_slice(value.unwrap_or_default());
 }
 
-/// Bytes that serde takes as bytes, not as a list of numbers.
+/// Bytes that serde takes as bytes, not as a list of numbers. In JSON they are a text, if they are one.
 struct Bytes<B>(B);
 
 impl<B: AsRef<[u8]>> Serialize for Bytes<B> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_bytes(self.0.as_ref())
+        match std::str::from_utf8(self.0.as_ref()) {
+            Ok(text) if s.is_human_readable() => s.serialize_str(text),
+            _ => s.serialize_bytes(self.0.as_ref()),
+        }
     }
 }
 
@@ -339,6 +342,9 @@ impl<'de> Deserialize<'de> for Bytes<Vec<u8>> {
             }
             fn visit_bytes<E>(self, v: &[u8]) -> Result<Vec<u8>, E> {
                 Ok(v.to_vec())
+            }
+            fn visit_str<E>(self, v: &str) -> Result<Vec<u8>, E> {
+                Ok(v.as_bytes().to_vec())
             }
             fn visit_byte_buf<E>(self, v: Vec<u8>) -> Result<Vec<u8>, E> {
                 Ok(v)
