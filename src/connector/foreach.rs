@@ -9,6 +9,7 @@ use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
+use crate::engine::output::first_rows;
 use crate::operator::Batch;
 use crate::operator::kernel::gather::lineage_ranges;
 
@@ -59,7 +60,9 @@ impl<'s, T: 'static> DStream<'s, T> {
             let rows = workers.into_iter().next().unwrap_or_default();
             vec![Part { number: 0, rows: vec![Batch::new(batch.time(), ranges, rows)] }]
         };
-        self.sink_gathered(&operator, ForeachBatch(f), whole);
+        let first =
+            |parts: &[Part<Batch<T>>]| first_rows(parts.iter().flat_map(|part| &part.rows).flat_map(|batch| batch.iter()));
+        self.sink_gathered(&operator, ForeachBatch(f), whole, first);
     }
 
     /// Calls `f` with the rows of each part of each batch, on the output thread of the process that holds them. A part is a

@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use serde::Serialize;
+
 use crate::api::dstream::{RowOrder, in_order};
 use crate::connector::sink::{BatchId, CommitGroup, Committed, Part, Sink, SinkBatch, SinkContext, TransactionalSink};
 use crate::core::data::{Exchange, PartitionId, sort_by_encoded};
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::plan::{Progress, RunId};
 use crate::core::time::BatchTime;
-use crate::engine::output::{OutputTask, PartRows, RowQueue};
+use crate::engine::output::{OutputTask, PartRows, RowQueue, first_rows};
 
 /// Puts the rows of one batch of all workers into numbered parts.
 pub(crate) trait Arrange<R, T>: FnMut(&SinkBatch, Vec<R>) -> Vec<Part<T>> + Send {}
@@ -39,18 +41,27 @@ pub(crate) fn parts<T: Exchange>(orders: &[RowOrder], workers: Vec<Vec<PartRows<
     by_part.into_iter().map(part).collect()
 }
 
+/// What a sink is given, as texts: its first rows.
+pub(crate) type FirstRows<T> = fn(&[Part<T>]) -> Vec<String>;
+
+/// The first rows of all parts.
+pub(crate) fn first_of_parts<T: Serialize>(parts: &[Part<T>]) -> Vec<String> {
+    first_rows(parts.iter().flat_map(|part| &part.rows))
+}
+
 /// A sink of `T` whose queue holds `R`.
 pub(crate) struct SinkTask<R, T, A, S> {
     queue: RowQueue<R>,
     arrange: A,
     sink: S,
+    first: FirstRows<T>,
     /// Batches that may be written again, with their rows.
     held: VecDeque<(BatchTime, Vec<Part<T>>)>,
 }
 
 impl<R, T, A: Arrange<R, T>, S: Sink<T>> SinkTask<R, T, A, S> {
-    pub fn new(queue: RowQueue<R>, arrange: A, sink: S) -> Self {
-        SinkTask { queue, arrange, sink, held: VecDeque::new() }
+    pub fn new(queue: RowQueue<R>, arrange: A, sink: S, first: FirstRows<T>) -> Self {
+        SinkTask { queue, arrange, sink, first, held: VecDeque::new() }
     }
 
     /// Takes the rows of a batch from the queue, if they have not been taken already.
@@ -77,6 +88,11 @@ impl<R: Send, T: Send, A: Arrange<R, T>, S: Sink<T>> OutputTask for SinkTask<R, 
         self.sink.flush(time)
     }
 
+    fn first_rows(&self, time: BatchTime) -> Vec<String> {
+        let held = self.held.iter().find(|(t, _)| *t == time);
+        held.map(|(_, parts)| (self.first)(parts)).unwrap_or_default()
+    }
+
     fn release(&mut self, time: BatchTime) {
         self.held.retain(|(t, _)| *t != time);
     }
@@ -91,8 +107,11 @@ pub(crate) struct TransactionalTask<R, T, A, S> {
 }
 
 impl<R, T, A: Arrange<R, T>, S: TransactionalSink<T>> TransactionalTask<R, T, A, S> {
-    pub fn new(queue: RowQueue<R>, arrange: A, sink: S, context: SinkContext) -> Self {
-        let task = SinkTask::new(queue, arrange, sink);
+    pub fn new(queue: RowQueue<R>, arrange: A, sink: S, context: SinkContext) -> Self
+    where
+        T: Serialize,
+    {
+        let task = SinkTask::new(queue, arrange, sink, first_of_parts);
         TransactionalTask { task, context, committed: BTreeMap::new() }
     }
 
@@ -114,6 +133,10 @@ impl<R: Send, T: Send, A: Arrange<R, T>, S: TransactionalSink<T>> OutputTask for
 
     fn flush(&mut self, _: BatchTime) -> Result<bool, BoxError> {
         Ok(true)
+    }
+
+    fn first_rows(&self, time: BatchTime) -> Vec<String> {
+        self.task.first_rows(time)
     }
 
     fn release(&mut self, time: BatchTime) {

@@ -6,7 +6,7 @@ use crate::api::config::Config;
 use crate::api::dstream::DStream;
 use crate::connector::console::{RowsAsText, TextSink};
 use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Sink, SinkBatch, SinkContext, TransactionalSink};
-use crate::connector::sink_task::{Arrange, SinkTask, TransactionalTask, one_part, parts};
+use crate::connector::sink_task::{Arrange, FirstRows, SinkTask, TransactionalTask, first_of_parts, one_part, parts};
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::key_groups::KeyGroups;
@@ -80,29 +80,30 @@ impl<'s, T: Exchange> DStream<'s, T> {
         text: TextSink,
         line: impl FnMut(&T) -> Result<String, BoxError> + Send + 'static,
     ) {
-        self.sink_gathered(operator, RowsAsText { text, line }, one_part);
+        self.sink_gathered(operator, RowsAsText { text, line }, one_part, first_of_parts);
     }
 
     /// Sends the rows to a sink.
     pub(crate) fn sink_rows(&self, operator: &OperatorId, sink: impl Sink<T> + 'static, distribution: Distribution) {
         match distribution {
-            Distribution::Gathered => self.sink_gathered(operator, sink, one_part),
+            Distribution::Gathered => self.sink_gathered(operator, sink, one_part, first_of_parts),
             _ => {
                 let orders = self.node.orders.to_vec();
                 let arrange = move |_: &SinkBatch, workers| parts(&orders, workers);
-                self.deliver_parts(operator, distribution, |queue| plain(queue, arrange, sink));
+                self.deliver_parts(operator, distribution, |queue| plain(queue, arrange, sink, first_of_parts));
             }
         }
     }
 
-    /// Sends whole batches to a sink in process 0; `arrange` makes the sink's rows from them.
+    /// Sends whole batches to a sink in process 0; `arrange` makes the sink's rows from them, and `first` shows some of these.
     pub(crate) fn sink_gathered<U: Send + 'static>(
         &self,
         operator: &OperatorId,
         sink: impl Sink<U> + 'static,
         arrange: impl Arrange<Vec<T>, U> + 'static,
+        first: FirstRows<U>,
     ) {
-        self.deliver_gathered(operator, |queue| plain(queue, arrange, sink));
+        self.deliver_gathered(operator, |queue| plain(queue, arrange, sink, first));
     }
 
     /// Sends the rows to a transactional sink. `what`: the program's name for the call, for errors.
@@ -137,8 +138,9 @@ fn plain<R: Send + 'static, T: Send + 'static>(
     queue: RowQueue<R>,
     arrange: impl Arrange<R, T> + 'static,
     sink: impl Sink<T> + 'static,
+    first: FirstRows<T>,
 ) -> NewOutput {
-    NewOutput { task: Box::new(SinkTask::new(queue, arrange, sink)), transactional: None }
+    NewOutput { task: Box::new(SinkTask::new(queue, arrange, sink, first)), transactional: None }
 }
 
 /// Fewer key groups than the default number of shards leave some shards empty. More shards than that would be a mistake.

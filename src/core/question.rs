@@ -62,6 +62,7 @@ impl Question {
     }
 
     /// All rows of a view, as of this batch or the newest one.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
     pub fn whole(view: &str, at: Option<BatchTime>) -> Self {
         Question { at, limit: u32::MAX, ..Question::all(view) }
     }

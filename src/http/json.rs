@@ -13,7 +13,7 @@ use crate::metrics::history::BadTotals;
 use crate::metrics::operator::{most, sum};
 use crate::metrics::process::Process;
 use crate::metrics::verdict::verdict;
-use crate::metrics::{BatchInfo, InputInfo, Now, OperatorInfo, OperatorWork};
+use crate::metrics::{BatchInfo, InputInfo, Now, OperatorInfo, OperatorWork, OutputInfo};
 
 /// How many batches the figures of operators add up.
 const RECENT: usize = 20;
@@ -43,8 +43,7 @@ pub(super) fn batch(reader: &Reader, time: BatchTime) -> Option<String> {
     let mut all = summary(batch);
     all["inputs"] = batch.inputs.iter().map(|i| input(&now, i)).collect();
     all["lost"] = batch.lost.iter().map(range).collect();
-    let output =
-        |o: &crate::metrics::OutputInfo| json!({ "name": *o.name, "tries": o.tries, "ms": ms(o.time), "bytes": o.bytes });
+    let output = |o: &OutputInfo| json!({ "name": *o.name, "tries": o.tries, "ms": ms(o.time), "commit_ms": ms(o.commit_time), "bytes": o.bytes });
     all["outputs"] = batch.outputs.iter().map(output).collect();
     all["operators"] = batch.operators.iter().map(operator).collect();
     all["slowest"] = one(batch.slowest(), |work| work.time);
@@ -105,6 +104,16 @@ pub(super) fn sources(reader: &Reader) -> String {
         json!({ "source": number, "name": source.name, "records": source.records, "bytes": source.bytes, "lag": source.lag(), "splits": splits })
     });
     Value::Array(sources.collect()).to_string()
+}
+
+/// `/api/v1/outputs`: what each output has done, and the first rows of the last batch of which it had some. Each is a JSON text.
+pub(super) fn outputs(reader: &Reader) -> String {
+    let history = reader.metrics.now().history;
+    let outputs = history.totals.outputs.iter().enumerate().map(|(place, o)| {
+        let last = history.came_out.get(&place).map(|(time, rows)| json!({ "time": time.millis(), "first_rows": **rows }));
+        json!({ "name": *o.name, "batches": o.batches, "tries": o.tries, "ms": ms(o.time), "bytes": o.bytes, "last": last })
+    });
+    Value::Array(outputs.collect()).to_string()
 }
 
 /// `/api/v1/kafka`: the clients of Kafka in each process, as each has told within the last seconds.
@@ -194,6 +203,7 @@ fn summary(b: &BatchInfo) -> Value {
         "planning_ms": ms(b.planning_time),
         "computing_ms": ms(b.computing_time),
         "output_ms": ms(b.output_time()),
+        "commit_ms": ms(b.commit_time()),
         "tries": b.outputs.iter().map(|o| o.tries).max().unwrap_or(0),
         "on_clock": b.on_clock,
         "overdue": b.overdue,

@@ -166,6 +166,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
         Some("errors") => full(StatusCode::OK, JSON, state::errors(reader)),
         Some("views") => full(StatusCode::OK, JSON, views::list(reader)),
         Some("added") => full(StatusCode::OK, JSON, added::list(reader)),
+        Some("outputs") => full(StatusCode::OK, JSON, json::outputs(reader)),
         Some("sources") => full(StatusCode::OK, JSON, json::sources(reader)),
         Some("events") => streamed("text/event-stream", events(reader)),
         Some("batches") => match after(query) {
@@ -185,7 +186,7 @@ fn read(path: &str, query: Option<&str>, reader: &Arc<Reader>) -> Answer {
 }
 
 const NOT_FOUND: &str = "there is: / /metrics /healthz /readyz /api/v1/job /api/v1/batches /api/v1/batches/TIME /api/v1/operators \
-                         /api/v1/sources /api/v1/kafka /api/v1/state /api/v1/errors /api/v1/views /api/v1/views/NAME /api/v1/views/NAME/changes /api/v1/rows /api/v1/events \
+                         /api/v1/sources /api/v1/outputs /api/v1/kafka /api/v1/state /api/v1/errors /api/v1/views /api/v1/views/NAME /api/v1/views/NAME/changes /api/v1/rows /api/v1/events \
                          /api/v1/corrections /api/v1/added\n";
 
 fn time(text: &str) -> Option<BatchTime> {

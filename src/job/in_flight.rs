@@ -4,15 +4,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::Span;
+use tracing::field::Empty;
+
 use crate::checkpoint::PlanRecord;
 use crate::core::plan::{BatchSpan, Plan, Range};
 use crate::core::time::BatchTime;
+use crate::engine::output::FIRST_ROWS;
 use crate::engine::tick::SnapshotScope;
 use crate::job::protocol::{OutputReport, SplitRead};
 use crate::metrics::{Accumulators, BatchInfo, InputInfo, OperatorWork, OutputInfo};
 
 /// How many batches may be computed and not yet written. What waits at the outputs is also bounded in bytes.
 const UNWRITTEN: usize = 16;
+
+/// The target of the spans of batches.
+const SPANS: &str = "tidemill::batch";
 
 /// A batch between its seal and its last output.
 pub(crate) struct BatchInFlight {
@@ -35,6 +42,8 @@ pub(crate) struct BatchInFlight {
     lag_times: BTreeMap<u32, Duration>,
     /// What the outputs of all processes report.
     outputs: Vec<OutputReport>,
+    /// For subscribers: from the seal until all outputs have written the batch.
+    traced: Span,
     began: Instant,
     closed: bool,
     computed: bool,
@@ -48,7 +57,6 @@ impl BatchInFlight {
     /// A batch whose seal was just sent. `unsealed`: the number of sources on workers that must answer.
     pub fn new(info: BatchInfo, span: BatchSpan, end: BatchTime, unsealed: usize) -> Self {
         BatchInFlight {
-            info,
             span,
             end,
             fill: true,
@@ -60,6 +68,8 @@ impl BatchInFlight {
             read: BTreeMap::new(),
             lag_times: BTreeMap::new(),
             outputs: Vec::new(),
+            traced: tracing::debug_span!(target: SPANS, "batch", batch = info.time.millis(), records = Empty, bad = Empty),
+            info,
             began: Instant::now(),
             closed: false,
             computed: false,
@@ -94,10 +104,23 @@ impl BatchInFlight {
                 name: name.clone(),
                 tries: all().map(|r| r.tries).max().unwrap_or(0),
                 time: all().map(|r| r.time).max().unwrap_or_default(),
+                commit_time: all().map(|r| r.commit_time).max().unwrap_or_default(),
                 bytes: all().map(|r| r.bytes).sum(),
             }
         };
         self.info.outputs = names.iter().enumerate().map(info).collect();
+        self.traced.record("records", self.info.records).record("bad", self.info.bad);
+    }
+
+    /// The first rows of each output that had some, by its place.
+    pub fn first_rows(&mut self) -> BTreeMap<usize, Vec<String>> {
+        let mut rows: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for report in self.outputs.iter_mut().filter(|report| !report.first_rows.is_empty()) {
+            let of = rows.entry(report.output).or_default();
+            of.append(&mut report.first_rows);
+            of.truncate(FIRST_ROWS);
+        }
+        rows
     }
 
     /// Time since the seal.

@@ -78,6 +78,8 @@ pub(crate) struct OutputThread {
     unflushed: VecDeque<Unflushed>,
     written: VecDeque<Written>,
     reports: OutputReports,
+    /// Whether somebody may ask for rows that came out.
+    shows: bool,
     /// When the last batch had arrived everywhere.
     flushed: Instant,
     /// Time spent writing, flushing and committing since the last report; overlaps count once.
@@ -102,6 +104,7 @@ impl OutputThread {
             unflushed: VecDeque::new(),
             written: VecDeque::new(),
             reports: OutputReports::default(),
+            shows: config.runtime.listen.is_some(),
             flushed: Instant::now(),
             worked: Duration::ZERO,
             group: Group::default(),
@@ -234,8 +237,12 @@ impl OutputThread {
         let tries = retry(name, self.limits, &self.stop, || attempt(name, time, || task.write(batch)))?;
         if let Some(tries) = tries {
             // The sink has what it needs until the commit.
+            if self.shows {
+                self.reports.shows(time, o, task.first_rows(time));
+            }
             task.release(time);
             self.reports.tried(time, o, tries);
+            self.reports.written(time, o);
         }
         Ok(tries.is_some())
     }
@@ -249,6 +256,9 @@ impl OutputThread {
             task.write(batch)?;
             task.flush(time)
         })?;
+        if self.shows {
+            self.reports.shows(time, o, task.first_rows(time));
+        }
         if let Ok(true) = done
             && !self.unflushed.iter().any(|u| u.output == o)
         {
@@ -562,6 +572,10 @@ mod tests {
                     if out(&report) == Some(1) {
                         sender.lock().unwrap().take();
                     }
+                    let Event::Written { outputs, .. } = report else { return };
+                    let commits: Vec<bool> = outputs.iter().map(|report| !report.commit_time.is_zero()).collect();
+                    assert_eq!(commits, [true, false], "only the first output commits");
+                    assert!(outputs.iter().all(|report| report.commit_time <= report.time && report.first_rows.is_empty()));
                 })
                 .unwrap();
             let before: Vec<String> = asked(&log).into_iter().take_while(|l| !l.starts_with("commit")).collect();

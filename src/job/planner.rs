@@ -486,6 +486,7 @@ impl Planner {
             self.reporter.written(b.end, Duration::from_millis(late));
         }
         self.rates.completed(b.info.time);
+        self.metrics.came_out(b.info.time, b.first_rows());
         self.metrics.complete(&b.info, &b.ranges);
         if let Some(coordinator) = &mut self.coordinator {
             coordinator.committed(b.end, || self.metrics.totals())?;

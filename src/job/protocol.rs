@@ -196,7 +196,11 @@ pub(crate) struct OutputReport {
     pub tries: u32,
     /// Time spent on it, with retries and the commit of its group.
     pub time: Duration,
+    /// The part of it after the batch was written, until it was committed.
+    pub commit_time: Duration,
     pub bytes: u64,
+    /// The first rows as text, if somebody may ask for them.
+    pub first_rows: Vec<String>,
 }
 
 /// The chunks that one worker wrote for a snapshot.

@@ -66,6 +66,11 @@ impl BatchInfo {
         self.processing_time.saturating_sub(self.planning_time + self.computing_time)
     }
 
+    /// The part of the output time in which the batch waited for commits, and was committed. Zero without an exactly-once output.
+    pub fn commit_time(&self) -> Duration {
+        self.outputs.iter().map(|output| output.commit_time).max().unwrap_or_default().min(self.output_time())
+    }
+
     /// The operator that took the most time for the batch on one worker, and the number of that worker. `None`: nothing was done.
     pub fn slowest(&self) -> Option<(&OperatorInfo, usize)> {
         most(&self.operators, |work| work.time)
@@ -160,6 +165,8 @@ pub struct OutputInfo {
     /// From when the output began to write the batch until the batch had arrived there, or was committed. Over several processes or
     /// overdue batch times: the longest.
     pub time: Duration,
+    /// The part of it after the output had written the batch, until the batch was committed. Zero if the output does not commit.
+    pub commit_time: Duration,
     /// About how many bytes the rows had in memory, over all processes.
     pub bytes: u64,
 }

@@ -25,6 +25,8 @@ pub(crate) struct History {
     figures: usize,
     /// Whether more than the last batch is kept.
     keeps: bool,
+    /// The last batch of which each output had rows, and the first ones as JSON texts. Only of a job that may be asked.
+    pub came_out: BTreeMap<usize, (BatchTime, Arc<[String]>)>,
     /// When the last one was completed.
     pub completed: Option<Instant>,
     pub totals: Totals,
@@ -247,7 +249,13 @@ mod tests {
         let names = |names: [&str; 2]| names.map(Arc::<str>::from);
         let mut before = History::default();
         before.begin(vec!["words".into()], &names(["print", "count"]), &[], None);
-        let output = |name: &Arc<str>| OutputInfo { name: name.clone(), tries: 1, time: Duration::ZERO, bytes: 7 };
+        let output = |name: &Arc<str>| OutputInfo {
+            name: name.clone(),
+            tries: 1,
+            time: Duration::ZERO,
+            commit_time: Duration::ZERO,
+            bytes: 7,
+        };
         let outputs = names(["print", "count"]).iter().map(output).collect();
         before.complete(BatchInfo { records: 5, overdue: 2, outputs, ..BatchInfo::default() }, &[]);
         let saved = crate::core::data::encoded(&before.totals);

@@ -190,6 +190,12 @@ impl Metrics {
         now.history.add_bad(stream, time, records, taken);
     }
 
+    /// The first rows of a batch that came out of outputs, by the places of these.
+    pub fn came_out(&self, time: BatchTime, first_rows: BTreeMap<usize, Vec<String>>) {
+        let rows = first_rows.into_iter().map(|(output, rows)| (output, (time, rows.into())));
+        lock(&self.now).history.came_out.extend(rows);
+    }
+
     /// Every output has processed the batch. `ranges`: those of its inputs, in the same order.
     pub fn complete(&self, batch: &BatchInfo, ranges: &[Range]) {
         {

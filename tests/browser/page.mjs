@@ -150,6 +150,7 @@ await check("the graph has the operators of the table, and a key shows the worke
 if (pictures) {
   mkdirSync(pictures, { recursive: true });
   await page.locator("#graph").screenshot({ path: `${pictures}/page-graph.png` });
+  await page.locator("section[aria-labelledby='outputs-title']").screenshot({ path: `${pictures}/page-outputs.png` });
   await page.evaluate(() => scrollTo(0, 0));
   await page.screenshot({ path: `${pictures}/page.png` });
 }
@@ -175,6 +176,40 @@ await check("the form asks a view, and shows what the job answers", async () => 
   await page.waitForSelector("#answer .wrong");
   assert.match(await text(page, "#answer .wrong"), /the batch of .* is not held any more/);
   assert.ok(faults.splice(before).every(fault => fault.includes("409")));
+});
+await check("the form asks a range of keys, and what differs between two batches", async () => {
+  const fill = (name, value) => page.locator(`#ask-${name}`).fill(value);
+  await fill("key", "");
+  await fill("at", "");
+  await fill("from_key", "m");
+  await fill("until_key", "n");
+  await page.locator("#ask button").click();
+  await page.waitForSelector("#answer tbody tr");
+  const keys = await page.evaluate(() => [...document.querySelectorAll("#answer tbody tr")].map(row => row.cells[0].textContent));
+  assert.deepEqual(keys.filter(key => !key.startsWith("m")), []);
+  const time = Number((await text(page, "#answer p")).match(/\((\d+)\)/)[1]);
+  await page.waitForFunction(before => fetch("api/v1/batches").then(answer => answer.json()).then(all => all[0].time > before), time);
+  await fill("from_key", "");
+  await fill("until_key", "");
+  await fill("since", String(time));
+  await page.locator("#ask button").click();
+  await page.waitForSelector("[aria-label='Table of differences of authors'] tbody tr");
+  const rows = await page.evaluate(() => [...document.querySelectorAll("#answer tbody tr")].map(row => [...row.cells].map(cell => cell.textContent)));
+  assert.ok(rows.length > 0);
+  assert.match(await text(page, "#answer p"), new RegExp(`^${rows.length.toLocaleString("en-US")} differences? between the batch of .*\\(${time}\\) and the batch of `));
+  for (const [key, then, now] of rows) assert.notEqual(then, now, key);
+  const [key, then] = rows[0];
+  const asked = await page.evaluate(path => fetch(path).then(answer => answer.json()), `api/v1/views/authors?at=${time}&key=${encodeURIComponent(key)}`);
+  assert.equal(asked.rows.length ? String(asked.rows[0][1]) : "–", then, key);
+  await fill("since", "");
+});
+await check("what came out last is there for each output", async () => {
+  const shown = page.locator("#outputs h4");
+  await shown.first().waitFor();
+  const outputs = await page.evaluate(() => fetch("api/v1/outputs").then(answer => answer.json()));
+  assert.equal(await page.locator("[aria-label='Table of outputs'] tbody tr").count(), outputs.length);
+  assert.equal(await shown.count(), outputs.filter(o => o.last).length);
+  assert.ok(await page.locator("#outputs .wide[aria-label^='Table of first rows of'] tbody tr").count() > 0);
 });
 await check("each client of Kafka has a row for each of its brokers", async () => {
   const row = page.locator("[aria-label='Table of clients of Kafka'] tbody tr");

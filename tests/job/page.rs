@@ -89,6 +89,47 @@ fn figures_add_up_to_the_input() {
     }
 }
 
+/// A row longer than what is shown of it.
+const LONG: &str = "a long line";
+
+#[test]
+fn what_came_out_last_is_shown() {
+    for workers in [1, 4] {
+        let (lines, clock) = (QueueSource::new(), ManualClock::at(5));
+        let queue = lines.clone();
+        let live = job(workers).listen(here()).start_on_clock(clock.clone(), move |ssc| {
+            let lines = ssc.queue_stream(&queue).map(|line: &'static str| line.to_owned());
+            lines.print(2);
+            lines.map(|line| (line.len(), line)).foreach_batch(|_| Ok(()));
+            lines.filter(|line| line == LONG).map(|line| line.repeat(100)).to_memory(&MemorySink::new());
+            lines.filter(|line| line.is_empty()).to_memory(&MemorySink::new());
+            Ok(())
+        });
+        let live = live.unwrap();
+        let address = live.address().unwrap();
+        for (batch, rows) in [vec!["tide"], vec!["a", LONG, "b", "c", "d", "e", "f"], vec![]].into_iter().enumerate() {
+            lines.push(rows);
+            clock.set(10 * (batch as u64 + 1));
+            eventually("the batch is completed", || live.statistics().batches == batch as u64 + 1);
+        }
+        let outputs = json(address, "/api/v1/outputs");
+        let outputs = outputs.as_array().unwrap();
+        let names: Vec<&str> = outputs.iter().map(|o| o["name"].as_str().unwrap().split(' ').next().unwrap()).collect();
+        assert_eq!(names, ["print", "foreach_batch", "to_memory", "to_memory"]);
+        assert!(outputs.iter().all(|o| o["batches"] == 3 && o["tries"] == 3), "{outputs:?}");
+        let rows = |n: usize| {
+            assert_eq!(outputs[n]["last"]["time"], 20, "the last batch has no rows");
+            outputs[n]["last"]["first_rows"].as_array().unwrap().iter().map(|row| row.as_str().unwrap()).collect::<Vec<_>>()
+        };
+        // One row more tells print that there are more.
+        assert_eq!(rows(0), [r#""a""#, r#""a long line""#, r#""b""#]);
+        assert_eq!(rows(1), [r#"[1,"a"]"#, r#"[11,"a long line"]"#, r#"[1,"b"]"#, r#"[1,"c"]"#, r#"[1,"d"]"#]);
+        assert!(rows(2).len() == 1 && rows(2)[0].chars().count() == 301 && rows(2)[0].ends_with('…'), "{:?}", rows(2));
+        assert_eq!(outputs[3]["last"], Value::Null);
+        live.stop_now().unwrap();
+    }
+}
+
 trait Parity<'s> {
     fn sum_by_parity(&self) -> DStream<'s, (u8, i64)>;
 }

@@ -153,7 +153,7 @@ fn start(args: &Args, stage: &Stage, brokers: &str) -> crate::Result<JobHandle> 
         });
 
         let made = job::windowed(&raw, length, slide);
-        made.by_author.queryable("authors");
+        made.by_author.queryable("authors").history(30);
 
         let s = stage.clone();
         made.tweets.oks().map(|t| t.id).foreach_partition(

@@ -293,7 +293,8 @@ async function showBatch() {
   const body = $("batch-body");
   try {
     const b = await read(`batches/${chosen}`);
-    const stages = [["Waited", b.on_clock ? b.scheduling_delay_ms : 0], ["planned", b.planning_ms], ["computed", b.computing_ms], ["written", b.output_ms]];
+    const stages = [["Waited", b.on_clock ? b.scheduling_delay_ms : 0], ["planned", b.planning_ms], ["computed", b.computing_ms], ["written", b.output_ms - b.commit_ms],
+      ...(b.commit_ms ? [["committed", b.commit_ms]] : [])];
     const bar = element("div", undefined, "stages");
     bar.setAttribute("aria-hidden", "true");
     bar.append(...stages.map(([, ms]) => {
@@ -309,12 +310,13 @@ async function showBatch() {
       ["Lag, time", i => (i.lag_ms === null ? "–" : duration(i.lag_ms))],
     ];
     const outputs = [
-      ["Output", o => o.name, true], ["Tries", o => count(o.tries)], ["Time", o => duration(o.ms)], ["Bytes", o => bytes(o.bytes)],
+      ["Output", o => o.name, true], ["Tries", o => count(o.tries)], ["Time", o => duration(o.ms)], ["Of it until committed", o => (o.commit_ms ? duration(o.commit_ms) : "–")],
+      ["Bytes", o => bytes(o.bytes)],
     ];
     body.replaceChildren(bar, element("p", summary));
     body.append(element("h3", "What it read"), table("inputs", inputs, b.inputs));
     body.append(element("h3", "What its operators did"), ...operators("operators of the batch", b, showBatch));
-    body.append(element("h3", "What its outputs did"), table("outputs", outputs, b.outputs));
+    body.append(element("h3", "What its outputs did"), table("outputs of the batch", outputs, b.outputs));
     if (b.lost.length) body.append(element("h3", "What the sources no longer had"), table("lost ranges", inputs.slice(1, 5), b.lost));
   } catch (e) {
     body.replaceChildren(element("p", String(e.message || e), "none"));
@@ -352,6 +354,7 @@ setInterval(() => {
 const refresh = () => {
   showSources();
   showOperators();
+  showOutputs();
   showState();
   showErrors();
 };

@@ -1,6 +1,9 @@
 // What the job keeps, questions to its views, and what went wrong.
 "use strict";
 
+// The most rows of an answer.
+const MOST = 10_000;
+
 let known = null;
 
 // A value of a row as people read it.
@@ -17,31 +20,109 @@ function offerViews(views) {
   $("no-views").hidden = views.length > 0;
 }
 
-// Asks a view what the form says.
-async function ask() {
+// Reads JSON. Numbers beyond 2^53 would lose digits, so they stay texts.
+const exact = text => JSON.parse(text, (key, value, context) =>
+  (typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) ? context?.source ?? value : value));
+
+// A table of rows, a column for each of their parts.
+function rowTable(label, rows) {
+  const width = Math.max(1, ...rows.map(row => (Array.isArray(row) ? row.length : 1)));
+  const part = (row, i) => (Array.isArray(row) ? (i < row.length ? plain(row[i]) : "") : i ? "" : plain(row));
+  const isText = i => rows.some(row => typeof (Array.isArray(row) ? row[i] : row) !== "number");
+  const title = i => (width === 1 ? "Row" : i === 0 ? "Key" : width === 2 ? "Value" : `Value ${i}`);
+  return table(label, Array.from({ length: width }, (_, i) => [title(i), row => part(row, i), isText(i)]), rows);
+}
+
+// The rows of a view that the form asks for, as of a batch, or of the newest one.
+async function rowsOf(view, at, most) {
   const parts = new URLSearchParams();
-  for (const name of ["key", "prefix", "top", "limit", "at"]) {
+  for (const name of ["key", "prefix", "from_key", "until_key", "top", "limit"]) {
     const value = $(`ask-${name}`).value.trim();
     if (value) parts.set(name, value);
   }
+  if (most && !parts.has("limit")) parts.set("limit", most);
+  if (at) parts.set("at", at);
+  const answer = await fetch(`api/v1/views/${encodeURIComponent(view)}?${parts}`);
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(text.trim());
+  return exact(text);
+}
+
+// What differs between two answers: each key with its values then and now. A row without parts is its own key.
+function difference(then, now) {
+  const whole = [then, now].find(({ rows, matched }) => rows.length < matched);
+  if (whole) throw new Error(`${many(whole.matched, "row")}, more than the ${count(whole.rows.length)} that were asked for: ask for fewer keys, or for more rows.`);
+  const values = new Map();
+  [then, now].forEach(({ rows }, i) => rows.forEach(row => {
+    const parts = Array.isArray(row) && row.length > 1 ? row : [row, "there"];
+    const key = JSON.stringify(parts.slice(0, -1));
+    values.has(key) || values.set(key, { key: parts.slice(0, -1).map(plain).join(", "), pair: [null, null] });
+    values.get(key).pair[i] = plain(parts.at(-1));
+  }));
+  return [...values.values()].filter(({ pair: [before, after] }) => before !== after);
+}
+
+// Asks a view what the form says.
+async function ask() {
+  const [view, at, since] = ["view", "at", "since"].map(name => $(`ask-${name}`).value.trim());
   const holder = $("answer");
-  const view = $("ask-view").value;
+  const of = time => `the batch of ${moment(time)} (${time})`;
   try {
-    const answer = await fetch(`api/v1/views/${encodeURIComponent(view)}?${parts}`);
-    const text = await answer.text();
-    if (!answer.ok) throw new Error(text.trim());
-    // Numbers beyond 2^53 would lose digits, so they stay texts.
-    const { rows, time, matched } = JSON.parse(text, (key, value, context) =>
-      (typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) ? context?.source ?? value : value));
-    const width = Math.max(1, ...rows.map(row => (Array.isArray(row) ? row.length : 1)));
-    const part = (row, i) => (Array.isArray(row) ? (i < row.length ? plain(row[i]) : "") : i ? "" : plain(row));
-    const isText = i => rows.some(row => typeof (Array.isArray(row) ? row[i] : row) !== "number");
-    const title = i => (width === 1 ? "Row" : i === 0 ? "Key" : width === 2 ? "Value" : `Value ${i}`);
-    const columns = Array.from({ length: width }, (_, i) => [title(i), row => part(row, i), isText(i)]);
-    const said = `${many(matched, "row")}${matched > rows.length ? `, ${count(rows.length)} of them here` : ""}, as of the batch of ${moment(time)} (${time}).`;
-    holder.replaceChildren(element("p", said), ...(rows.length ? [table(`rows of ${view}`, columns, rows)] : []));
+    if (since) {
+      const [then, now] = [await rowsOf(view, since, MOST), await rowsOf(view, at, MOST)];
+      const rows = difference(then, now);
+      const columns = [["Key", row => row.key, true], ...["Then", "Now"].map((title, i) => [title, row => row.pair[i] ?? "–", true])];
+      const said = `${many(rows.length, "difference")} between ${of(then.time)} and ${of(now.time)}.`;
+      holder.replaceChildren(element("p", said), ...(rows.length ? [table(`differences of ${view}`, columns, rows)] : []));
+      return;
+    }
+    const { rows, time, matched } = await rowsOf(view, at);
+    const said = `${many(matched, "row")}${matched > rows.length ? `, ${count(rows.length)} of them here` : ""}, as of ${of(time)}.`;
+    holder.replaceChildren(element("p", said), ...(rows.length ? [rowTable(`rows of ${view}`, rows)] : []));
   } catch (e) {
     holder.replaceChildren(element("p", String(e.message || e), "wrong"));
+  }
+}
+
+let cameOut = null;
+
+// What each output has done, and the first rows that came out last.
+async function showOutputs() {
+  if (document.hidden || gone) return;
+  try {
+    const outputs = await read("outputs");
+    const text = JSON.stringify(outputs);
+    if (text === cameOut) return;
+    cameOut = text;
+    const columns = [
+      ["Output", o => o.name, true], ["Batches", o => count(o.batches)], ["Tries", o => count(o.tries)], ["Time in all", o => duration(o.ms)], ["Bytes", o => bytes(o.bytes)],
+    ];
+    const last = ({ name, last }) => {
+      const title = element("h4", `${name}, batch `);
+      const link = element("a", moment(last.time));
+      link.href = `#${last.time}`;
+      title.append(link);
+      // A long row is cut off, so it is no JSON.
+      const row = text => {
+        try {
+          return exact(text);
+        } catch {
+          return text;
+        }
+      };
+      const box = document.createElement("div");
+      box.append(title, rowTable(`first rows of ${name}`, last.first_rows.map(row)));
+      return box;
+    };
+    const shown = outputs.filter(o => o.last);
+    const boxes = element("div", undefined, "boxes");
+    boxes.append(...shown.map(last));
+    $("outputs").replaceChildren(
+      outputs.length ? table("outputs", columns, outputs) : element("p", "None yet.", "none"),
+      ...(shown.length ? [element("h3", "What came out last: the first rows of the last batch that had some"), boxes] : []),
+    );
+  } catch {
+    // The sentence on top says that the job does not answer.
   }
 }
 
