@@ -168,3 +168,87 @@ fn an_aggregate_of_windows_closes_with_them() {
         [vec![], vec![10], vec![7]],
     );
 }
+
+/// A query over texts, its rows after each batch, and the first value of each bad row that a batch has.
+type Faults = (&'static str, [&'static [&'static str]; 3], [&'static [&'static str]; 3]);
+
+/// The rows of a query over texts after each batch, and its bad rows.
+fn with_faults(query: &'static str) -> impl for<'s> Fn(&DStream<'s, String>) -> DStream<'s, String> + Copy {
+    move |s| {
+        let tables = StreamTables::new(&session());
+        tables.register_stream("texts", s).unwrap();
+        let result = tables.sql(query).unwrap();
+        let rows = result.view::<String>().unwrap().complete();
+        let first = |reason: &str| {
+            let row = reason.rsplit("; the row is ").next().and_then(|row| row.split(", ").next()).unwrap();
+            format!("bad {}", row.rsplit(": ").next().unwrap())
+        };
+        rows.union(&result.errors().unwrap().map(move |bad| first(&bad.reason)))
+    }
+}
+
+/// A row of a result that cannot be computed is a bad record when it comes, and the others go on.
+#[test]
+fn a_fault_in_a_result_a_condition_or_a_loop_is_a_bad_record() {
+    const QUERIES: [Faults; 6] = [
+        (
+            "select cast(digit(value) * 10 + n as string) from (select value, count(*) as n from texts group by value) t",
+            [&["41"], &["41", "51", "61"], &["41", "51", "61"]],
+            [&["x"], &["x"], &[]],
+        ),
+        (
+            "select value from (select value, count(*) as n from texts group by value) t where digit(value) > 4",
+            [&[], &["5", "6"], &["5", "6"]],
+            [&["x"], &["x"], &[]],
+        ),
+        (
+            "select concat(a.value, b.value) from texts a join texts b on a.value < b.value and digit(a.value) + digit(b.value) > 8",
+            [&[], &["45", "46", "56"], &["45", "46", "56"]],
+            [&["4"], &["4", "5", "5", "6", "6"], &[]],
+        ),
+        (
+            "select a.value from texts a join texts b on digit(a.value) = digit(b.value) + 1",
+            [&[], &["5", "6"], &["5", "6"]],
+            [&["x", "x"], &["x", "x"], &[]],
+        ),
+        (
+            "with recursive r(n) as (select value from texts union
+             select cast(digit(r.n) - 1 as string) from r where digit(r.n) > 0) select n from r",
+            [
+                &["0", "1", "2", "3", "4", "x"],
+                &["0", "1", "2", "3", "4", "5", "6", "x"],
+                &["0", "1", "2", "3", "4", "5", "6", "x"],
+            ],
+            [&["x"], &[], &[]],
+        ),
+        (
+            "with recursive r(n) as (select value from texts where value in ('4', 'x') union
+             select t.value from r join texts t on digit(t.value) = digit(r.n) + 1) select n from r",
+            [&["4", "x"], &["4", "5", "6", "x"], &["4", "5", "6", "x"]],
+            [&["x", "x"], &[], &[]],
+        ),
+    ];
+    let batches = [vec!["4", "x"], vec!["5", "x", "6"], vec![]].map(|b| b.into_iter().map(String::from).collect::<Vec<_>>());
+    for (query, rows, bad) in QUERIES {
+        let job = with_faults(query);
+        let expected = rows.iter().zip(bad).map(|(rows, bad)| {
+            let mut all: Vec<String> = rows.iter().map(|row| (*row).to_owned()).collect();
+            all.extend(bad.iter().map(|row| format!("bad {row}")));
+            all.sort();
+            all
+        });
+        let expected: Vec<Vec<String>> = expected.collect();
+        let sorted = |seen: Vec<(u64, Vec<String>)>| {
+            let sorted = |(_, mut rows): (u64, Vec<String>)| {
+                rows.sort();
+                rows
+            };
+            seen.into_iter().map(sorted).collect::<Vec<_>>()
+        };
+        for workers in [1, 2, 4] {
+            assert_eq!(sorted(run(workers, batches.to_vec(), job)), expected, "{query}, at {workers} workers");
+        }
+        let seen = run_handed_over((1, 2), batches[..1].to_vec(), batches[1..].to_vec(), job);
+        assert_eq!(sorted(seen), expected, "{query}, after a restart");
+    }
+}

@@ -198,7 +198,8 @@ impl To {
         To::Stdout(std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock()))
     }
 
-    /// Sends a record. `false`: stdout is closed.
+    /// Sends a record. `key`: the field that is its key, where records have one. `false`: stdout is closed.
+    #[cfg_attr(not(any(feature = "kafka", feature = "kinesis")), allow(unused_variables, reason = "stdout has no keys"))]
     fn send(&mut self, key: Option<&str>, record: &mut Vec<u8>) -> Result<bool, BoxError> {
         match self {
             To::Stdout(out) => {

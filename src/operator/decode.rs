@@ -13,7 +13,7 @@ use crate::core::data::{BadRecord, Data, Rows};
 use crate::core::error::{BoxError, Error};
 use crate::core::origin::{Origin, Origins, OriginsWanted, Records};
 use crate::core::time::BatchTime;
-use crate::engine::flow::{Emitter, batched, split_map};
+use crate::engine::flow::{Emitter, batched, map_containers, split_map};
 use crate::engine::operator_id::OperatorId;
 use crate::format::lines::{BadLine, Positioned};
 use crate::format::{Decode, Unavailable};
@@ -115,6 +115,32 @@ fn noting<'s, T: 'static>(stream: &DStream<'s, T>, asked: Switch) -> DStream<'s,
         asked.set(true);
         s.inner()
     })
+}
+
+/// The bad records of a verb whose good rows are no stream: a record for each reason. They are counted as those of [`Decoded`].
+/// `runs`: whether an output asks for the good rows.
+pub(crate) fn bad_of<'s>(reasons: &DStream<'s, String>, operator: &OperatorId, runs: Switch) -> DStream<'s, BadRecord> {
+    let verb = operator.clone();
+    let errors = reasons.narrow(move |reasons| {
+        let name = verb.clone();
+        map_containers(reasons.flow(), &verb, reasons.inner(), move |time, rows: Rows<String>, emit: &mut Emitter<'_, _>| {
+            let partition = rows.partition;
+            let bad = |reason: String| {
+                let (origin, raw, key, headers) = (String::new(), Vec::new(), None, Vec::new());
+                BadRecord { origin, partition: 0, offset: -1, time, raw, key, headers, verb: name.to_string(), reason }
+            };
+            emit(Rows::new(partition, rows.take().into_iter().map(bad).collect()));
+        })
+    });
+    let taken = Switch::default();
+    let (takes, stream, operator) = (taken.clone(), errors.clone(), operator.clone());
+    reasons.node.graph.on_built(move || {
+        let gathered = runs.get() && !takes.get() && stream.node.graph.gather_errors(&stream);
+        if runs.get() || takes.get() {
+            count(&stream, &operator, takes.get() || gathered);
+        }
+    });
+    noting(&errors, taken)
 }
 
 /// The number of bad records of this process that no output operation reads.

@@ -37,7 +37,7 @@ fn timed<'s>(s: &DStream<'s, Pair>) -> EventTimeStream<'s, (u8, i64)> {
 }
 
 /// Every verb that keeps state, and verbs on its result.
-const VERBS: [(&str, Verb); 44] = [
+const VERBS: [(&str, Verb); 45] = [
     ("update_state_by_key", |s| {
         text(&s.update_state_by_key(|new: &[i64], sum: Option<i64>| {
             let sum = new.iter().sum::<i64>() + sum.unwrap_or(0);
@@ -114,6 +114,14 @@ const VERBS: [(&str, Verb); 44] = [
     ("the core of a window of edges", |s| {
         let edges = s.over(millis(4), millis(2)).map(|(k, n)| (i64::from(u32::from(k)) % 4, n));
         text(&tidemill::graph::k_core(&edges, 2).changes())
+    }),
+    ("bad rows of a view", |s| {
+        let even = |rows: Vec<Pair>| {
+            let one = |row: Pair| if row.1 % 2 == 0 { Ok(row) } else { Err(BoxError::from(format!("{row:?}"))) };
+            rows.into_iter().map(|row| Some(one(row))).collect()
+        };
+        let (good, bad) = s.sum_by_key().try_map_vectorized(even);
+        text(&good.changes()).union(&bad.map(|bad| bad.reason))
     }),
     ("a view from changes", |s| text(&s.sum_by_key().changes().changes_to_view().count_by_value().changes())),
     ("windows by event time", |s| {

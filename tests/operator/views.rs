@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::model::*;
 use tidemill::core::time::millis;
+use tidemill::prelude::{BadRecord, BoxError, DStream, View};
 
 /// Every value of a key on the left with every value of it on the right.
 fn joined<A: Clone, B: Clone>(left: &[(u8, A)], right: &[(u8, B)]) -> Vec<(u8, (A, B))> {
@@ -39,6 +40,30 @@ proptest! {
             by_key(rows).into_iter().map(|(k, vs)| (k, vs.into_iter().fold(7, fold))).collect()
         });
         check_view(&batches, folds, move |s| s.fold_by_key(7, fold))?;
+    }
+
+    /// An odd number is bad: a bad record for each that comes, and none when it leaves.
+    #[test]
+    fn try_map_vectorized(length in 1usize..4, batches in batches(0u16..6)) {
+        fn tens<'s>(s: &DStream<'s, u16>, length: usize) -> (View<'s, u16>, DStream<'s, BadRecord>) {
+            let ten = |n: u16| match n % 3 {
+                0 => None,
+                1 => Some(Ok(10 * n)),
+                _ => Some(Err(BoxError::from(n.to_string()))),
+            };
+            s.over(millis(length as u64), millis(1)).try_map_vectorized(move |rows| rows.into_iter().map(ten).collect())
+        }
+        let contents = windows(&batches, (length, 1));
+        let good = each(contents.clone(), |rows| rows.into_iter().filter(|n| n % 3 == 1).map(|n| 10 * n).collect());
+        check_view(&batches, good, move |s| tens(s, length).0)?;
+        let (mut before, mut bad) = (BTreeMap::new(), Vec::new());
+        for (t, rows) in contents {
+            let now: BTreeMap<u16, i64> = counts(rows.into_iter().filter(|n| n % 3 == 2).collect()).into_iter().collect();
+            let new = |(n, times): (&u16, &i64)| (before.get(n).copied().unwrap_or(0)..*times).map(|_| n.to_string()).collect::<Vec<_>>();
+            bad.push((t, bag(now.iter().flat_map(new).collect())));
+            before = now;
+        }
+        check_batches(&batches, bad, move |s| tens(s, length).1.map(|bad| bad.reason))?;
     }
 
     #[test]

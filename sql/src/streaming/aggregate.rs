@@ -71,7 +71,7 @@ impl<'s> Renderer<'_, 's> {
             Rendered::Changing(view, back) => {
                 let of = groups.clone();
                 let parts = move |batch, _| Ok(of.each(&batch)?.into_iter().map(Some).collect());
-                let pairs = mapped(self.query, &view, &schema(&plan.input), parts)?;
+                let pairs = mapped(&self.asked(), &view, &schema(&plan.input), parts)?;
                 let back = if plan.aggr_expr.is_empty() { back } else { self.part(&["GROUP", "BY"]) };
                 // Rows may leave, so a group is computed again from those that it has.
                 (pairs.reduce_by_key(merge.reduced()), back)

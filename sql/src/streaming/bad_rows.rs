@@ -9,12 +9,9 @@ use tidemill::prelude::{BoxError, DStream, Data};
 
 use super::tables::{Asked, Step};
 
-/// A result of a step, or why a row has none. The one verb behind it takes the result out.
+/// A result of a step, or why a row has none. The one verb behind it takes it out.
 #[derive(Clone)]
-enum Tried<X> {
-    Good(RefCell<Option<X>>),
-    Bad(String),
-}
+struct Tried<X>(RefCell<Option<Result<X, String>>>);
 
 /// The results of a step over the rows of each partition. `batch` makes columns of rows.
 pub(super) fn tried<'s, T: Data, X: Data>(
@@ -25,31 +22,43 @@ pub(super) fn tried<'s, T: Data, X: Data>(
 ) -> DStream<'s, X> {
     let query = asked.query.to_owned();
     let each = rows.map_partitions(move |rows: Vec<T>| {
-        let mut all = Vec::with_capacity(rows.len());
-        attempt(&query, &step, batch(rows), &mut all);
-        all
+        attempt(&query, &*step, batch(rows)).into_iter().map(|x| Tried(RefCell::new(Some(x)))).collect::<Vec<_>>()
     });
-    let parted = each.try_map(|row: &Tried<X>| match row {
-        Tried::Good(result) => Ok(result.take().expect("a result is taken once")),
-        Tried::Bad(reason) => Err(BoxError::from(reason.as_str())),
-    });
+    let parted = each.try_map(|row: &Tried<X>| row.0.take().expect("a result is taken once").map_err(BoxError::from));
     let (good, errors) = parted.split();
     asked.errors.borrow_mut().push(errors);
     good
 }
 
+/// The results of a step over the rows of a batch, and for each row that is bad the reason in the place of its results. A fault of the query ends
+/// the job.
+pub(super) fn attempt<X>(
+    query: &str,
+    step: &dyn Fn(RecordBatch) -> Result<Vec<X>, DataFusionError>,
+    batch: RecordBatch,
+) -> Vec<Result<X, String>> {
+    let mut all = Vec::with_capacity(batch.num_rows());
+    halved(query, step, batch, &mut all);
+    all
+}
+
 /// Runs a step over as many rows at once as it can: over halves of a batch that fails, down to the rows that are bad.
-fn attempt<X>(query: &str, step: &Step<X>, batch: RecordBatch, all: &mut Vec<Tried<X>>) {
+fn halved<X>(
+    query: &str,
+    step: &dyn Fn(RecordBatch) -> Result<Vec<X>, DataFusionError>,
+    batch: RecordBatch,
+    all: &mut Vec<Result<X, String>>,
+) {
     match step(batch.clone()) {
-        Ok(results) => all.extend(results.into_iter().map(|x| Tried::Good(RefCell::new(Some(x))))),
+        Ok(results) => all.extend(results.into_iter().map(Ok)),
         Err(e) if !is_of_a_row(&e) || batch.num_rows() == 0 => panic!("{query}: {}", e.strip_backtrace()),
         Err(e) if batch.num_rows() == 1 => {
-            all.push(Tried::Bad(format!("{query}: {}; the row is {}", e.strip_backtrace(), shown(&batch))));
+            all.push(Err(format!("{query}: {}; the row is {}", e.strip_backtrace(), shown(&batch))));
         }
         Err(_) => {
             let half = batch.num_rows() / 2;
-            attempt(query, step, batch.slice(0, half), all);
-            attempt(query, step, batch.slice(half, batch.num_rows() - half), all);
+            halved(query, step, batch.slice(0, half), all);
+            halved(query, step, batch.slice(half, batch.num_rows() - half), all);
         }
     }
 }

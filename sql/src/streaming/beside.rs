@@ -51,7 +51,8 @@ impl<'s> StreamingDataFrame<'s> {
     /// The rows that could not be computed: those in which a cast failed, a number was divided by zero, or a whole number overflowed. Also rows
     /// without a valid time, where the query needs one. The reason has the values of the row. Take it after the output that it belongs to.
     ///
-    /// If no output reads them, they are counted and logged. A fault in a row of a result, behind an aggregate, ends the job.
+    /// A row of a result that cannot be computed is one when it comes: behind an aggregate, in the condition of a join, or in a round of WITH
+    /// RECURSIVE. If no output reads them, they are counted and logged. A result of an aggregate that cannot be computed ends the job.
     ///
     /// # Errors
     /// If the query cannot be kept up to date.

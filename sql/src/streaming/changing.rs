@@ -5,22 +5,33 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::error::DataFusionError;
-use tidemill::prelude::{Key, View};
+use tidemill::prelude::{BoxError, Key, View};
 
+use super::bad_rows::attempt;
 use super::codec::{Codec, Row};
+use super::tables::Asked;
 
 /// The results of `f` for the rows of a view: one for each, `None` to leave it out. It gets many rows at once, as columns and as bytes.
 ///
-/// A row that cannot be computed ends the job: the engine reports the panic with verb, worker and batch.
+/// A row that cannot be computed is a bad record when it comes, and has no result.
 pub(crate) fn mapped<'s, U: Key>(
-    query: &str,
+    asked: &Asked<'_, 's>,
     view: &View<'s, Row>,
     schema: &Arc<Schema>,
     f: impl Fn(RecordBatch, Vec<Row>) -> Result<Vec<Option<U>>, DataFusionError> + 'static,
 ) -> Result<View<'s, U>, DataFusionError> {
-    let (codec, query) = (Codec::new(schema)?, query.to_owned());
-    Ok(view.map_vectorized(move |rows| {
-        let batch = codec.decode(rows.iter()).map_err(DataFusionError::from);
-        batch.and_then(|batch| f(batch, rows)).unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace()))
-    }))
+    let (codec, query) = (Codec::new(schema)?, asked.query.to_owned());
+    let (results, errors) = view.try_map_vectorized(move |rows| {
+        let batch = codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
+        let results = match f(batch.clone(), rows) {
+            Ok(results) => return results.into_iter().map(|result| result.map(Ok)).collect(),
+            // Which row it is, and what the others are.
+            Err(_) => {
+                attempt(&query, &|part: RecordBatch| f(part.clone(), codec.encode(part.columns(), part.num_rows())?), batch)
+            }
+        };
+        results.into_iter().map(|result| result.map_err(BoxError::from).transpose()).collect()
+    });
+    asked.errors.borrow_mut().push(errors);
+    Ok(results)
 }

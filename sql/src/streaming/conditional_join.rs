@@ -3,12 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use datafusion::common::{JoinType, NullEquality};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
-use tidemill::prelude::View;
+use tidemill::prelude::{BoxError, View};
 
+use super::bad_rows::attempt;
 use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::explain::Kept;
@@ -46,8 +47,8 @@ impl<'s> Renderer<'_, 's> {
     /// The pairs with equal columns for which the condition holds.
     fn pairs(&self, join: &Join, left: &View<'s, Row>, right: &View<'s, Row>) -> Result<Pairs<'s>> {
         let (lefts, rights): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
-        let left = keyed(self.query, self.state, &join.left, &lefts, left, (1, join.null_equality))?;
-        let right = keyed(self.query, self.state, &join.right, &rights, right, (2, join.null_equality))?;
+        let left = keyed(&self.asked(), self.state, &join.left, &lefts, left, (1, join.null_equality))?;
+        let right = keyed(&self.asked(), self.state, &join.right, &rights, right, (2, join.null_equality))?;
         let pairs = left.join(&right).map(|(_, pair)| pair);
         let Some(condition) = &join.filter else { return Ok(pairs) };
         // A condition sees the columns of both sides, also where the result has those of one.
@@ -55,23 +56,34 @@ impl<'s> Renderer<'_, 's> {
         let condition = self.state.create_physical_expr(condition.clone(), &both)?;
         let (left, right) = (Codec::new(&schema(&join.left))?, Codec::new(&schema(&join.right))?);
         let query = self.query.to_owned();
-        Ok(pairs.map_vectorized(move |pairs: Vec<(Row, Row)>| {
-            let keep = || -> Result<BooleanArray> {
+        // A pair whose condition cannot be computed is a bad record, and no pair.
+        let (kept, errors) = pairs.try_map_vectorized(move |pairs: Vec<(Row, Row)>| {
+            let columns = || -> Result<RecordBatch> {
                 let mut columns = left.decode(pairs.iter().map(|(l, _)| l))?.columns().to_vec();
                 columns.extend(right.decode(pairs.iter().map(|(_, r)| r))?.columns().iter().cloned());
-                let batch = with_columns(both.inner(), columns, pairs.len())?;
-                Ok(condition.evaluate(&batch)?.into_array(batch.num_rows())?.as_boolean().clone())
+                with_columns(both.inner(), columns, pairs.len())
             };
-            let keep = keep().unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace()));
-            pairs.into_iter().zip(&keep).map(|(pair, keep)| (keep == Some(true)).then_some(pair)).collect()
-        }))
+            let holds = |batch: RecordBatch| -> Result<Vec<bool>> {
+                let holds = condition.evaluate(&batch)?.into_array(batch.num_rows())?;
+                Ok(holds.as_boolean().iter().map(|holds| holds == Some(true)).collect())
+            };
+            let batch = columns().unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace()));
+            let all = pairs.into_iter().zip(attempt(&query, &holds, batch));
+            let kept = all.map(|(pair, holds)| match holds {
+                Ok(holds) => holds.then_some(Ok(pair)),
+                Err(reason) => Some(Err(BoxError::from(reason))),
+            });
+            kept.collect()
+        });
+        self.errors.borrow_mut().push(errors);
+        Ok(kept)
     }
 
     /// All rows of a side, with a column that says whether they are in a pair.
     fn marked(&self, join: &Join, side: &LogicalPlan, rows: &Matched<'s>) -> Result<View<'s, Row>> {
         let with_mark = |rows: View<'s, Row>, mark: bool| -> Result<View<'s, Row>> {
             let (to, codec) = (join.schema.inner().clone(), Codec::new(join.schema.inner())?);
-            mapped(self.query, &rows, &schema(side), move |batch, rows| {
+            mapped(&self.asked(), &rows, &schema(side), move |batch, rows| {
                 let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
                 columns.push(Arc::new(BooleanArray::from(vec![mark; rows.len()])));
                 let batch = with_columns(&to, columns, rows.len())?;
@@ -89,8 +101,8 @@ impl<'s> Renderer<'_, 's> {
         }
         let (lefts, rights): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
         let nulls = NullEquality::NullEqualsNothing;
-        let left = keyed(self.query, self.state, &join.left, &lefts, left, (1, nulls))?;
-        let right = keyed(self.query, self.state, &join.right, &rights, right, (2, nulls))?;
+        let left = keyed(&self.asked(), self.state, &join.left, &lefts, left, (1, nulls))?;
+        let right = keyed(&self.asked(), self.state, &join.right, &rights, right, (2, nulls))?;
         self.keeps(
             "NOT IN",
             Kept::of("all rows of both sides, arranged by key; the result once more on one worker", "every row"),

@@ -17,6 +17,7 @@ use super::explain::Kept;
 use super::narrow::{evaluate, physical, with_columns};
 use super::render::{Rendered, Renderer, Result};
 use super::static_join::static_join;
+use super::tables::Asked;
 use super::within::{Times, times};
 
 /// The key of a row in a join. A key with a null equals none of the other side, so the second part says which side it is of.
@@ -55,7 +56,7 @@ impl<'s> Renderer<'_, 's> {
         let simple = join.filter.is_none() && !matches!(join.join_type, JoinType::LeftMark | JoinType::RightMark);
         let rows = match join.join_type {
             _ if join.null_aware => self.not_in(join, &a, &b)?,
-            _ if simple => joined(self.query, self.state, join, &a, &b)?,
+            _ if simple => joined(&self.asked(), self.state, join, &a, &b)?,
             _ => self.conditional_join(join, &a, &b)?,
         };
         Ok(Rendered::Changing(rows, back))
@@ -99,16 +100,16 @@ impl<'s> Renderer<'_, 's> {
 
 /// The rows of both sides that belong together, kept up to date. Each side is a view, so both keep all of their rows.
 fn joined<'s>(
-    query: &str,
+    asked: &Asked<'_, 's>,
     state: &SessionState,
     join: &Join,
     left: &View<'s, Row>,
     right: &View<'s, Row>,
 ) -> Result<View<'s, Row>> {
     let (lefts, rights): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
-    let left = keyed(query, state, &join.left, &lefts, left, (1, join.null_equality))?;
-    let right = keyed(query, state, &join.right, &rights, right, (2, join.null_equality))?;
-    let rows = Rc::new(Rows::new(join, query)?);
+    let left = keyed(asked, state, &join.left, &lefts, left, (1, join.null_equality))?;
+    let right = keyed(asked, state, &join.right, &rights, right, (2, join.null_equality))?;
+    let rows = Rc::new(Rows::new(join, asked.query)?);
     let both = |l, r| (Some(l), Some(r));
     Ok(match join.join_type {
         JoinType::Inner => Rows::of(&rows, &left.join(&right).map(move |(_, (l, r))| both(l, r))),
@@ -147,7 +148,7 @@ pub(super) fn keys(
 
 /// The rows of a side with their keys.
 pub(super) fn keyed<'s>(
-    query: &str,
+    asked: &Asked<'_, 's>,
     state: &SessionState,
     plan: &LogicalPlan,
     on: &[Expr],
@@ -155,7 +156,7 @@ pub(super) fn keyed<'s>(
     side: (u8, NullEquality),
 ) -> Result<View<'s, (JoinKey, Row)>> {
     let key = keys(state, plan, on, side)?;
-    mapped(query, rows, plan.schema().inner(), move |batch, rows| Ok(key(&batch)?.into_iter().zip(rows).map(Some).collect()))
+    mapped(asked, rows, plan.schema().inner(), move |batch, rows| Ok(key(&batch)?.into_iter().zip(rows).map(Some).collect()))
 }
 
 /// Makes one row of two.

@@ -73,7 +73,7 @@ impl<'s> Renderer<'_, 's> {
         let key = Codec::new(&Arc::new(Schema::new(fields)))?;
         let sorted = Order::new(self.state, order, input)?;
         // A row with its place in the order of its partition. Rows at the same place are in the order of their values.
-        let keyed = mapped(self.query, view, &from, move |batch: RecordBatch, rows| {
+        let keyed = mapped(&self.asked(), view, &from, move |batch: RecordBatch, rows| {
             let keys = key.encode(&evaluate(&keys, &batch)?, batch.num_rows())?;
             let places = sorted.keys(&batch)?;
             Ok(keys.into_iter().zip(places.into_iter().zip(rows)).map(|(key, row)| Some((key, vec![row]))).collect())

@@ -10,21 +10,33 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan, RecursiveQuery, TableScan};
-use tidemill::prelude::{LoopView, View};
+use tidemill::prelude::{BoxError, Key, LoopView, View};
 
+use super::bad_rows::attempt;
 use super::codec::{Codec, Row};
 use super::explain::Kept;
 use super::join::{JoinKey, Rows, keys};
 use super::narrow::{Narrow, with_columns};
-use super::render::{Rendered, Renderer, Result, schema};
+use super::render::{Rendered, Renderer, Result as Planned, schema};
 
 /// Whether a scan has the rows of the previous round of a recursive query.
 pub(super) fn is_work_table(scan: &TableScan) -> bool {
     source_as_provider(&scan.source).is_ok_and(|provider| provider.downcast_ref::<CteWorkTable>().is_some())
 }
 
-/// A function of one row.
-type OfRow<U> = Rc<dyn Fn(Row) -> U>;
+/// A function of one row, or why it cannot be computed.
+type OfRow<U> = Rc<dyn Fn(Row) -> Result<U, String>>;
+
+/// The results of a function of one row. The reasons of bad rows are added to `bad`.
+fn tried<'i, U: Key>(
+    rows: &LoopView<'i, Row>,
+    f: impl Fn(Row) -> Result<Option<U>, String> + 'static,
+    bad: &mut Vec<LoopView<'i, String>>,
+) -> LoopView<'i, U> {
+    let all = rows.flat_map(move |row| f(row).transpose());
+    bad.push(all.flat_map(Result::err));
+    all.flat_map(Result::ok)
+}
 
 /// What a loop makes of the rows of a round.
 enum Step<'s> {
@@ -33,39 +45,40 @@ enum Step<'s> {
     /// Rows that are the same in each round.
     Rows(View<'s, Row>),
     Each(Box<Step<'s>>, OfRow<Option<Row>>),
-    Join([Box<Step<'s>>; 2], [OfRow<JoinKey>; 2], Rc<dyn Fn(Row, Row) -> Row>),
+    Join([Box<Step<'s>>; 2], [OfRow<Option<JoinKey>>; 2], Rc<dyn Fn(Row, Row) -> Row>),
     Union(Vec<Step<'s>>),
     Distinct(Box<Step<'s>>),
 }
 
 impl<'s> Step<'s> {
-    fn of<'i>(&self, work: &LoopView<'i, Row>) -> LoopView<'i, Row> {
+    fn of<'i>(&self, work: &LoopView<'i, Row>, bad: &mut Vec<LoopView<'i, String>>) -> LoopView<'i, Row> {
         match self {
             Step::Work => work.clone(),
             Step::Rows(view) => work.enter(view),
             Step::Each(input, f) => {
                 let f = f.clone();
-                input.of(work).flat_map(move |row| f(row))
+                tried(&input.of(work, bad), move |row| f(row), bad)
             }
             Step::Join([left, right], [left_key, right_key], pair) => {
-                let keyed = |side: &Step<'s>, key: &OfRow<JoinKey>| {
+                let mut keyed = |side: &Step<'s>, key: &OfRow<Option<JoinKey>>| {
                     let key = key.clone();
-                    side.of(work).map(move |row: Row| (key(row.clone()), row))
+                    let keyed = move |row: Row| key(row.clone()).map(|key| Some((key?, row)));
+                    tried(&side.of(work, bad), keyed, bad)
                 };
-                let pair = pair.clone();
-                keyed(left, left_key).join(&keyed(right, right_key)).map(move |(_, (l, r))| pair(l, r))
+                let (left, right, pair) = (keyed(left, left_key), keyed(right, right_key), pair.clone());
+                left.join(&right).map(move |(_, (l, r))| pair(l, r))
             }
             Step::Union(inputs) => {
-                let all = inputs.iter().map(|input| input.of(work)).reduce(|a, b| a.union(&b));
+                let all = inputs.iter().map(|input| input.of(work, bad)).reduce(|a, b| a.union(&b));
                 all.expect("a union has inputs")
             }
-            Step::Distinct(input) => input.of(work).distinct(),
+            Step::Distinct(input) => input.of(work, bad).distinct(),
         }
     }
 }
 
 impl<'s> Renderer<'_, 's> {
-    pub(super) fn recursive(&self, recursive: &RecursiveQuery) -> Result<Rendered<'s>> {
+    pub(super) fn recursive(&self, recursive: &RecursiveQuery) -> Planned<Rendered<'s>> {
         let (name, term) = (recursive.name.as_str(), recursive.recursive_term.as_ref());
         let mut uses = 0;
         term.apply_with_subqueries(|node| {
@@ -88,11 +101,19 @@ impl<'s> Renderer<'_, 's> {
                 "the rows of all rounds; not in checkpoints",
             ),
         );
-        let (once, entered) = (recursive.is_distinct, base.clone());
-        let rows = base.iterate(move |work| {
-            let all = work.enter(&entered).union(&step.of(work));
+        // Reasons of bad rows leave the loop beside its rows.
+        let (once, base) = (recursive.is_distinct, base.map(Ok::<Row, String>));
+        let entered = base.clone();
+        let tried = base.iterate(move |work| {
+            let mut bad = Vec::new();
+            let rows = step.of(&work.flat_map(Result::ok), &mut bad).map(Ok::<Row, String>);
+            let rows = bad.into_iter().fold(rows, |all, bad| all.union(&bad.map(Err::<Row, String>)));
+            let all = work.enter(&entered).union(&rows);
             if once { all.distinct() } else { all }
         });
+        let good = |rows: Vec<Result<Row, String>>| rows.into_iter().map(|row| Some(row.map_err(BoxError::from))).collect();
+        let (rows, errors) = tried.try_map_vectorized(good);
+        self.errors.borrow_mut().push(errors);
         // A loop does not know whether a row that has come stays.
         Ok(Rendered::Changing(rows, self.part(&["RECURSIVE"])))
     }
@@ -102,7 +123,7 @@ impl<'s> Renderer<'_, 's> {
     }
 
     /// The recursive part of a query, of verbs that a loop has.
-    fn step(&self, plan: &LogicalPlan, name: &str) -> Result<Step<'s>> {
+    fn step(&self, plan: &LogicalPlan, name: &str) -> Planned<Step<'s>> {
         if !plan.exists(|node| Ok(self.is_work(node, name)))? {
             return Ok(Step::Rows(self.as_view(plan)?.0));
         }
@@ -131,7 +152,7 @@ impl<'s> Renderer<'_, 's> {
             }
             LogicalPlan::Union(union) => {
                 let inputs = union.inputs.iter().map(|input| self.step(input, name));
-                Step::Union(inputs.collect::<Result<_>>()?)
+                Step::Union(inputs.collect::<Planned<_>>()?)
             }
             LogicalPlan::Distinct(Distinct::All(input)) => Step::Distinct(Box::new(self.step(input, name)?)),
             LogicalPlan::Aggregate(aggregate) if aggregate.aggr_expr.is_empty() => {
@@ -159,7 +180,7 @@ impl<'s> Renderer<'_, 's> {
         })
     }
 
-    fn joined_step(&self, join: &Join, name: &str) -> Result<Step<'s>> {
+    fn joined_step(&self, join: &Join, name: &str) -> Planned<Step<'s>> {
         let (lefts, rights): (Vec<Expr>, Vec<Expr>) = join.on.iter().cloned().unzip();
         let left = self.row_key(&join.left, &lefts, (1, join.null_equality))?;
         let right = self.row_key(&join.right, &rights, (2, join.null_equality))?;
@@ -172,43 +193,47 @@ impl<'s> Renderer<'_, 's> {
         Ok(Step::Join(sides, [left, right], Rc::new(pair)))
     }
 
-    fn row_key(&self, plan: &LogicalPlan, on: &[Expr], side: (u8, datafusion::common::NullEquality)) -> Result<OfRow<JoinKey>> {
+    fn row_key(
+        &self,
+        plan: &LogicalPlan,
+        on: &[Expr],
+        side: (u8, datafusion::common::NullEquality),
+    ) -> Planned<OfRow<Option<JoinKey>>> {
         let (codec, key) = (Codec::new(&schema(plan))?, keys(self.state, plan, on, side)?);
-        self.of_row(codec, move |batch, _| Ok(key(&batch)?.into_iter().next()), |key| key.expect("a row has a key"))
+        Ok(self.of_row(codec, move |batch, _| Ok(key(&batch)?.into_iter().next())))
     }
 
-    /// A function of a row as columns.
-    fn of_row<U: 'static, V: 'static>(
+    /// A function of a row as columns, with at most one result.
+    fn of_row<U: 'static>(
         &self,
         codec: Codec,
-        f: impl Fn(RecordBatch, &Row) -> Result<U> + 'static,
-        made: impl Fn(U) -> V + 'static,
-    ) -> Result<OfRow<V>> {
+        f: impl Fn(RecordBatch, &Row) -> Planned<Option<U>> + 'static,
+    ) -> OfRow<Option<U>> {
         let query = self.query.to_owned();
-        Ok(Rc::new(move |row| {
-            let batch = codec.decode(std::iter::once(&row));
-            let result = batch.map_err(Into::into).and_then(|batch| f(batch, &row));
-            made(result.unwrap_or_else(|e: datafusion::error::DataFusionError| panic!("{query}: {}", e.strip_backtrace())))
-        }))
+        Rc::new(move |row| {
+            let batch = codec.decode(std::iter::once(&row)).unwrap_or_else(|e| panic!("{query}: {e}"));
+            let results = attempt(&query, &|batch: RecordBatch| Ok(f(batch, &row)?.into_iter().collect()), batch);
+            results.into_iter().next().transpose()
+        })
     }
 
-    fn each(&self, input: Step<'s>, from: &Arc<Schema>, narrow: Narrow, to: &Arc<Schema>) -> Result<Step<'s>> {
+    fn each(&self, input: Step<'s>, from: &Arc<Schema>, narrow: Narrow, to: &Arc<Schema>) -> Planned<Step<'s>> {
         let (encode, to) = (Codec::new(to)?, to.clone());
         let step = move |batch: RecordBatch, _: &Row| {
             let batch = narrow.run(batch)?;
             let batch = with_columns(&to, batch.columns().to_vec(), batch.num_rows())?;
             Ok(encode.encode(batch.columns(), batch.num_rows())?.into_iter().next())
         };
-        Ok(Step::Each(Box::new(input), self.of_row(Codec::new(from)?, step, |row| row)?))
+        Ok(Step::Each(Box::new(input), self.of_row(Codec::new(from)?, step)))
     }
 
     /// The rows for which a condition holds.
-    fn kept(&self, input: Step<'s>, condition: &Expr, plan: &LogicalPlan) -> Result<Step<'s>> {
+    fn kept(&self, input: Step<'s>, condition: &Expr, plan: &LogicalPlan) -> Planned<Step<'s>> {
         let condition = self.state.create_physical_expr(condition.clone(), plan.schema())?;
         let step = move |batch: RecordBatch, row: &Row| {
             let keep = condition.evaluate(&batch)?.into_array(1)?;
             Ok(keep.as_boolean().iter().next().flatten().unwrap_or(false).then(|| row.clone()))
         };
-        Ok(Step::Each(Box::new(input), self.of_row(Codec::new(&schema(plan))?, step, |row| row)?))
+        Ok(Step::Each(Box::new(input), self.of_row(Codec::new(&schema(plan))?, step)))
     }
 }

@@ -246,7 +246,7 @@ impl<'s> Renderer<'_, 's> {
             Rendered::Growing(source, narrow) => Ok(Rendered::Growing(source, narrow.filter(self.state, condition, schema)?)),
             Rendered::Changing(view, back) => {
                 let condition = self.state.create_physical_expr(condition.clone(), schema)?;
-                let kept = mapped(self.query, &view, schema.inner(), move |batch, rows| {
+                let kept = mapped(&self.asked(), &view, schema.inner(), move |batch, rows| {
                     let keep = condition.evaluate(&batch)?.into_array(batch.num_rows())?;
                     let kept = rows.into_iter().zip(keep.as_boolean());
                     Ok(kept.map(|(row, keep)| (keep == Some(true)).then_some(row)).collect())
@@ -268,7 +268,7 @@ impl<'s> Renderer<'_, 's> {
             Rendered::Growing(source, narrow) => Ok(Rendered::Growing(source, narrow.then(step))),
             Rendered::Changing(view, back) => {
                 let encode = Codec::new(to)?;
-                let results = mapped(self.query, &view, from, move |batch, _| {
+                let results = mapped(&self.asked(), &view, from, move |batch, _| {
                     let batch = step.run(batch)?;
                     Ok(encode.encode(batch.columns(), batch.num_rows())?.into_iter().map(Some).collect())
                 })?;

@@ -34,7 +34,7 @@ impl<'s> Renderer<'_, 's> {
             );
         };
         let order = Order::new(self.state, &sort.expr, sort.input.schema())?;
-        let keyed = mapped(self.query, &view, &schema(&sort.input), move |batch, rows| {
+        let keyed = mapped(&self.asked(), &view, &schema(&sort.input), move |batch, rows| {
             Ok(order.keys(&batch)?.into_iter().zip(rows).map(Some).collect())
         })?;
         let ordered = match sort.fetch {

@@ -156,7 +156,7 @@ impl<'s> Renderer<'_, 's> {
                     }
                     Rendered::Changing(view, _) => {
                         let each = move |batch: RecordBatch, _| Ok(of.timed(&batch)?.into_iter().map(one).collect());
-                        mapped(self.query, &view, &from, each)?.reduce_by_key(joined)
+                        mapped(&self.asked(), &view, &from, each)?.reduce_by_key(joined)
                     }
                 };
                 sessions.flat_map(|(key, sessions): (Row, Vec<Session>)| {
@@ -172,7 +172,7 @@ impl<'s> Renderer<'_, 's> {
                     }
                     Rendered::Changing(view, _) => {
                         let each = move |batch: RecordBatch, _| Ok(of.timed(&batch)?.into_iter().map(one).collect());
-                        mapped(self.query, &view, &from, each)?.reduce_by_key(merge.reduced())
+                        mapped(&self.asked(), &view, &from, each)?.reduce_by_key(merge.reduced())
                     }
                 };
                 let windows = panes.flat_map(move |((key, pane), parts): ((Row, i64), Vec<Part>)| {

@@ -22,6 +22,7 @@ mod semi_join;
 mod sort_by;
 mod sum_by_key;
 mod top;
+mod try_map_vectorized;
 
 pub use queryable::Queryable;
 pub(super) use top::Ranks;
