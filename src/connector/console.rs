@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::api::config::Config;
 use crate::api::dstream::DStream;
 use crate::connector::sink::{Part, Sink, SinkBatch};
-use crate::connector::sink_task::{SinkTask, first_of_parts, one_part};
+use crate::connector::sink_task::{SinkTask, json, one_part};
 use crate::core::error::BoxError;
 use crate::core::time::{BatchTime, date_time};
 use crate::engine::operator_id::OperatorId;
@@ -47,7 +47,7 @@ impl<'s, T: Debug + 'static> DStream<'s, T> {
         let config = &self.node.graph.config;
         let sink = FirstRows { text: TextSink::new(config, config.text_target(), &operator, ""), n };
         self.deliver_first(&operator, n, |queue| NewOutput {
-            task: Box::new(SinkTask::new(queue, one_part, sink, first_of_parts)),
+            task: Box::new(SinkTask::new(queue, one_part, sink, json)),
             transactional: None,
         });
     }

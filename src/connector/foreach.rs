@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::dstream::DStream;
 use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch};
+use crate::connector::sink_task::json;
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
-use crate::engine::output::first_rows;
+use crate::engine::output::FIRST_ROWS;
 use crate::operator::Batch;
 use crate::operator::kernel::gather::lineage_ranges;
 
@@ -60,9 +61,9 @@ impl<'s, T: 'static> DStream<'s, T> {
             let rows = workers.into_iter().next().unwrap_or_default();
             vec![Part { number: 0, rows: vec![Batch::new(batch.time(), ranges, rows)] }]
         };
-        let first =
-            |parts: &[Part<Batch<T>>]| first_rows(parts.iter().flat_map(|part| &part.rows).flat_map(|batch| batch.iter()));
-        self.sink_gathered(&operator, ForeachBatch(f), whole, first);
+        let texts =
+            |batches: &[&Batch<T>]| json(&batches.iter().flat_map(|batch| batch.iter()).take(FIRST_ROWS).collect::<Vec<_>>());
+        self.sink_gathered(&operator, ForeachBatch(f), whole, texts);
     }
 
     /// Calls `f` with the rows of each part of each batch, on the output thread of the process that holds them. A part is a

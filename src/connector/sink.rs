@@ -211,6 +211,13 @@ pub trait Sink<T>: Send {
         let _ = time;
         Ok(true)
     }
+
+    /// Rows of the last written batch as people read them: the page of the job shows the first ones. Default: `None`, which shows each as
+    /// JSON. A text that is JSON is shown by its parts.
+    fn shown(&mut self, rows: &[&T]) -> Option<Vec<String>> {
+        let _ = rows;
+        None
+    }
 }
 
 /// A sink that writes each batch exactly once. The [module](self) draws the order of the calls.

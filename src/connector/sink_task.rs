@@ -15,7 +15,7 @@ use crate::core::data::{Exchange, PartitionId, sort_by_encoded};
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::plan::{Progress, RunId};
 use crate::core::time::BatchTime;
-use crate::engine::output::{OutputTask, PartRows, RowQueue, first_rows};
+use crate::engine::output::{FIRST_ROWS, OutputTask, PartRows, RowQueue};
 
 /// Puts the rows of one batch of all workers into numbered parts.
 pub(crate) trait Arrange<R, T>: FnMut(&SinkBatch, Vec<R>) -> Vec<Part<T>> + Send {}
@@ -41,12 +41,15 @@ pub(crate) fn parts<T: Exchange>(orders: &[RowOrder], workers: Vec<Vec<PartRows<
     by_part.into_iter().map(part).collect()
 }
 
-/// What a sink is given, as texts: its first rows.
-pub(crate) type FirstRows<T> = fn(&[Part<T>]) -> Vec<String>;
+/// The characters of a row that are shown.
+const SHOWN: usize = 300;
 
-/// The first rows of all parts.
-pub(crate) fn first_of_parts<T: Serialize>(parts: &[Part<T>]) -> Vec<String> {
-    first_rows(parts.iter().flat_map(|part| &part.rows))
+/// The rows of a sink as texts, unless the sink says them itself.
+pub(crate) type Texts<T> = fn(&[&T]) -> Vec<String>;
+
+/// Rows as JSON.
+pub(crate) fn json<T: Serialize>(rows: &[&T]) -> Vec<String> {
+    rows.iter().map(|row| serde_json::to_string(row).unwrap_or_else(|e| format!("a row without JSON: {e}"))).collect()
 }
 
 /// A sink of `T` whose queue holds `R`.
@@ -54,14 +57,14 @@ pub(crate) struct SinkTask<R, T, A, S> {
     queue: RowQueue<R>,
     arrange: A,
     sink: S,
-    first: FirstRows<T>,
+    texts: Texts<T>,
     /// Batches that may be written again, with their rows.
     held: VecDeque<(BatchTime, Vec<Part<T>>)>,
 }
 
 impl<R, T, A: Arrange<R, T>, S: Sink<T>> SinkTask<R, T, A, S> {
-    pub fn new(queue: RowQueue<R>, arrange: A, sink: S, first: FirstRows<T>) -> Self {
-        SinkTask { queue, arrange, sink, first, held: VecDeque::new() }
+    pub fn new(queue: RowQueue<R>, arrange: A, sink: S, texts: Texts<T>) -> Self {
+        SinkTask { queue, arrange, sink, texts, held: VecDeque::new() }
     }
 
     /// Takes the rows of a batch from the queue, if they have not been taken already.
@@ -88,9 +91,17 @@ impl<R: Send, T: Send, A: Arrange<R, T>, S: Sink<T>> OutputTask for SinkTask<R, 
         self.sink.flush(time)
     }
 
-    fn first_rows(&self, time: BatchTime) -> Vec<String> {
-        let held = self.held.iter().find(|(t, _)| *t == time);
-        held.map(|(_, parts)| (self.first)(parts)).unwrap_or_default()
+    fn first_rows(&mut self, time: BatchTime) -> Vec<String> {
+        let Some((_, parts)) = self.held.iter().find(|(t, _)| *t == time) else { return Vec::new() };
+        let rows: Vec<&T> = parts.iter().flat_map(|part| &part.rows).take(FIRST_ROWS).collect();
+        let mut texts = self.sink.shown(&rows).unwrap_or_else(|| (self.texts)(&rows));
+        texts.truncate(FIRST_ROWS);
+        for text in &mut texts {
+            if let Some((end, _)) = text.char_indices().nth(SHOWN) {
+                text.replace_range(end.., "…");
+            }
+        }
+        texts
     }
 
     fn release(&mut self, time: BatchTime) {
@@ -111,7 +122,7 @@ impl<R, T, A: Arrange<R, T>, S: TransactionalSink<T>> TransactionalTask<R, T, A,
     where
         T: Serialize,
     {
-        let task = SinkTask::new(queue, arrange, sink, first_of_parts);
+        let task = SinkTask::new(queue, arrange, sink, json);
         TransactionalTask { task, context, committed: BTreeMap::new() }
     }
 
@@ -135,7 +146,7 @@ impl<R: Send, T: Send, A: Arrange<R, T>, S: TransactionalSink<T>> OutputTask for
         Ok(true)
     }
 
-    fn first_rows(&self, time: BatchTime) -> Vec<String> {
+    fn first_rows(&mut self, time: BatchTime) -> Vec<String> {
         self.task.first_rows(time)
     }
 

@@ -6,7 +6,7 @@ use crate::api::config::Config;
 use crate::api::dstream::DStream;
 use crate::connector::console::{RowsAsText, TextSink};
 use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Sink, SinkBatch, SinkContext, TransactionalSink};
-use crate::connector::sink_task::{Arrange, FirstRows, SinkTask, TransactionalTask, first_of_parts, one_part, parts};
+use crate::connector::sink_task::{Arrange, SinkTask, Texts, TransactionalTask, json, one_part, parts};
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::key_groups::KeyGroups;
@@ -80,30 +80,30 @@ impl<'s, T: Exchange> DStream<'s, T> {
         text: TextSink,
         line: impl FnMut(&T) -> Result<String, BoxError> + Send + 'static,
     ) {
-        self.sink_gathered(operator, RowsAsText { text, line }, one_part, first_of_parts);
+        self.sink_gathered(operator, RowsAsText { text, line }, one_part, json);
     }
 
     /// Sends the rows to a sink.
     pub(crate) fn sink_rows(&self, operator: &OperatorId, sink: impl Sink<T> + 'static, distribution: Distribution) {
         match distribution {
-            Distribution::Gathered => self.sink_gathered(operator, sink, one_part, first_of_parts),
+            Distribution::Gathered => self.sink_gathered(operator, sink, one_part, json),
             _ => {
                 let orders = self.node.orders.to_vec();
                 let arrange = move |_: &SinkBatch, workers| parts(&orders, workers);
-                self.deliver_parts(operator, distribution, |queue| plain(queue, arrange, sink, first_of_parts));
+                self.deliver_parts(operator, distribution, |queue| plain(queue, arrange, sink, json));
             }
         }
     }
 
-    /// Sends whole batches to a sink in process 0; `arrange` makes the sink's rows from them, and `first` shows some of these.
+    /// Sends whole batches to a sink in process 0; `arrange` makes the sink's rows from them, and `texts` makes texts of these.
     pub(crate) fn sink_gathered<U: Send + 'static>(
         &self,
         operator: &OperatorId,
         sink: impl Sink<U> + 'static,
         arrange: impl Arrange<Vec<T>, U> + 'static,
-        first: FirstRows<U>,
+        texts: Texts<U>,
     ) {
-        self.deliver_gathered(operator, |queue| plain(queue, arrange, sink, first));
+        self.deliver_gathered(operator, |queue| plain(queue, arrange, sink, texts));
     }
 
     /// Sends the rows to a transactional sink. `what`: the program's name for the call, for errors.
@@ -138,9 +138,9 @@ fn plain<R: Send + 'static, T: Send + 'static>(
     queue: RowQueue<R>,
     arrange: impl Arrange<R, T> + 'static,
     sink: impl Sink<T> + 'static,
-    first: FirstRows<T>,
+    texts: Texts<T>,
 ) -> NewOutput {
-    NewOutput { task: Box::new(SinkTask::new(queue, arrange, sink, first)), transactional: None }
+    NewOutput { task: Box::new(SinkTask::new(queue, arrange, sink, texts)), transactional: None }
 }
 
 /// Fewer key groups than the default number of shards leave some shards empty. More shards than that would be a mistake.

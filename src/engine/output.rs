@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde::Serialize;
-
 use crate::connector::sink::SinkBatch;
 use crate::core::data::PartitionId;
 use crate::core::error::{BoxError, Result};
@@ -20,21 +18,8 @@ use crate::core::time::BatchTime;
 use crate::engine::tick::Tick;
 use crate::metrics::Accumulators;
 
-/// How many rows of a batch an output shows, and how many characters of each.
+/// How many rows of a batch an output shows.
 pub(crate) const FIRST_ROWS: usize = 5;
-const SHOWN: usize = 300;
-
-/// The first rows of a batch as JSON texts. A long one is cut off.
-pub(crate) fn first_rows<'r, T: Serialize + 'r>(rows: impl Iterator<Item = &'r T>) -> Vec<String> {
-    let text = |row| {
-        let mut text = serde_json::to_string(row).unwrap_or_else(|e| format!("a row without JSON: {e}"));
-        if let Some((end, _)) = text.char_indices().nth(SHOWN) {
-            text.replace_range(end.., "…");
-        }
-        text
-    };
-    rows.take(FIRST_ROWS).map(text).collect()
-}
 
 /// A message to the output thread of this process.
 pub(crate) enum Delivery {
@@ -99,8 +84,8 @@ pub(crate) trait OutputTask: Send {
     /// Like [`Sink::flush`](crate::connector::sink::Sink::flush).
     fn flush(&mut self, time: BatchTime) -> Result<bool, BoxError>;
 
-    /// The first rows of a batch that was written and not released, as JSON texts; long ones are cut off. Empty without rows.
-    fn first_rows(&self, time: BatchTime) -> Vec<String> {
+    /// The first rows of a batch that was written and not released, as texts; long ones are cut off. Empty without rows.
+    fn first_rows(&mut self, time: BatchTime) -> Vec<String> {
         let _ = time;
         Vec::new()
     }

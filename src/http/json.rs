@@ -106,7 +106,7 @@ pub(super) fn sources(reader: &Reader) -> String {
     Value::Array(sources.collect()).to_string()
 }
 
-/// `/api/v1/outputs`: what each output has done, and the first rows of the last batch of which it had some. Each is a JSON text.
+/// `/api/v1/outputs`: what each output has done, and the first rows of the last batch of which it had some, each as a text.
 pub(super) fn outputs(reader: &Reader) -> String {
     let history = reader.metrics.now().history;
     let outputs = history.totals.outputs.iter().enumerate().map(|(place, o)| {

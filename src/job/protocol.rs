@@ -199,7 +199,7 @@ pub(crate) struct OutputReport {
     /// The part of it after the batch was written, until it was committed.
     pub commit_time: Duration,
     pub bytes: u64,
-    /// The first rows as text, if somebody may ask for them.
+    /// The first rows as texts, if somebody may ask for them.
     pub first_rows: Vec<String>,
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct History {
     figures: usize,
     /// Whether more than the last batch is kept.
     keeps: bool,
-    /// The last batch of which each output had rows, and the first ones as JSON texts. Only of a job that may be asked.
+    /// The last batch of which each output had rows, and the first ones as texts. Only of a job that may be asked.
     pub came_out: BTreeMap<usize, (BatchTime, Arc<[String]>)>,
     /// When the last one was completed.
     pub completed: Option<Instant>,

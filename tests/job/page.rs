@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
+use tidemill::connector::sink::{Distribution, Part, Sink, SinkBatch};
 
 use super::*;
 use crate::harness::eventually;
@@ -92,6 +93,19 @@ fn figures_add_up_to_the_input() {
 /// A row longer than what is shown of it.
 const LONG: &str = "a long line";
 
+/// A sink that says how people read its rows.
+struct Shouted;
+
+impl Sink<String> for Shouted {
+    fn write(&mut self, _: &SinkBatch, _: &[Part<String>]) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn shown(&mut self, rows: &[&String]) -> Option<Vec<String>> {
+        Some(rows.iter().map(|row| row.to_uppercase() + "!").collect())
+    }
+}
+
 #[test]
 fn what_came_out_last_is_shown() {
     for workers in [1, 4] {
@@ -103,6 +117,7 @@ fn what_came_out_last_is_shown() {
             lines.map(|line| (line.len(), line)).foreach_batch(|_| Ok(()));
             lines.filter(|line| line == LONG).map(|line| line.repeat(100)).to_memory(&MemorySink::new());
             lines.filter(|line| line.is_empty()).to_memory(&MemorySink::new());
+            lines.sink_to(Shouted, Distribution::Local);
             Ok(())
         });
         let live = live.unwrap();
@@ -115,7 +130,7 @@ fn what_came_out_last_is_shown() {
         let outputs = json(address, "/api/v1/outputs");
         let outputs = outputs.as_array().unwrap();
         let names: Vec<&str> = outputs.iter().map(|o| o["name"].as_str().unwrap().split(' ').next().unwrap()).collect();
-        assert_eq!(names, ["print", "foreach_batch", "to_memory", "to_memory"]);
+        assert_eq!(names, ["print", "foreach_batch", "to_memory", "to_memory", "sink_to"]);
         assert!(outputs.iter().all(|o| o["batches"] == 3 && o["tries"] == 3), "{outputs:?}");
         let rows = |n: usize| {
             assert_eq!(outputs[n]["last"]["time"], 20, "the last batch has no rows");
@@ -126,6 +141,7 @@ fn what_came_out_last_is_shown() {
         assert_eq!(rows(1), [r#"[1,"a"]"#, r#"[11,"a long line"]"#, r#"[1,"b"]"#, r#"[1,"c"]"#, r#"[1,"d"]"#]);
         assert!(rows(2).len() == 1 && rows(2)[0].chars().count() == 301 && rows(2)[0].ends_with('…'), "{:?}", rows(2));
         assert_eq!(outputs[3]["last"], Value::Null);
+        assert_eq!(rows(4), ["A!", "A LONG LINE!", "B!", "C!", "D!"]);
         live.stop_now().unwrap();
     }
 }

@@ -70,6 +70,10 @@ const ESCAPE: u8 = 1;
 
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // People read the text.
+        if serializer.is_human_readable() {
+            return serializer.serialize_str(&self.0);
+        }
         let escaped = self.0.bytes().filter(|b| *b <= ESCAPE).count();
         let mut bytes = serializer.serialize_tuple(self.0.len() + escaped + 1)?;
         for byte in self.0.bytes() {

@@ -237,6 +237,14 @@ impl ProducerRecord {
         }
     }
 
+    /// The record of a row as text.
+    pub(crate) fn shown<T>(&mut self, fill: &mut impl FnMut(&T, &mut ProducerRecord), row: &T) -> String {
+        match self.fill(fill, row) {
+            Ok(()) => self.line(),
+            Err(e) => e.to_string(),
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         (self.key, self.value, self.headers, self.partition, self.error) = (None, None, None, None, None);
     }
@@ -411,6 +419,10 @@ where
         let arrived = self.poll(time);
         self.reset_if_failed(arrived)
     }
+
+    fn shown(&mut self, rows: &[&T]) -> Option<Vec<String>> {
+        Some(rows.iter().map(|row| self.record.shown(&mut self.fill, row)).collect())
+    }
 }
 
 impl<'s, T: 'static> DStream<'s, T> {
@@ -487,6 +499,9 @@ mod tests {
     #[test]
     fn a_record_is_used_again_and_keeps_nothing() {
         let mut r = ProducerRecord::default();
+        let mut fill = |n: &i32, record: &mut ProducerRecord| _ = record.key("k").value(n.to_string());
+        assert_eq!(r.shown(&mut fill, &7), "k\t7");
+        r.clear();
         r.key("k").value([1, 2]).header("h", "x").partition(3);
         assert_eq!((r.key, r.value, r.partition, r.headers.is_some()), (Some(1), Some(2), Some(3), true));
         r.clear();

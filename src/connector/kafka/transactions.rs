@@ -311,6 +311,10 @@ where
         }
         Ok(())
     }
+
+    fn shown(&mut self, rows: &[&T]) -> Option<Vec<String>> {
+        Some(rows.iter().map(|row| self.record.shown(&mut self.fill, row)).collect())
+    }
 }
 
 impl<T, F> TransactionalSink<T> for KafkaTransactions<F>

@@ -24,8 +24,12 @@ function offerViews(views) {
 const exact = text => JSON.parse(text, (key, value, context) =>
   (typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) ? context?.source ?? value : value));
 
-// A table of rows, a column for each of their parts.
+// A table of rows, a column for each of their parts. Rows with names have these as titles.
 function rowTable(label, rows) {
+  const names = rows.every(row => row && typeof row === "object" && !Array.isArray(row)) ? [...new Set(rows.flatMap(Object.keys))] : [];
+  if (names.length) {
+    return table(label, names.map(name => [name, row => plain(row[name] ?? null), rows.some(row => typeof row[name] !== "number")]), rows);
+  }
   const width = Math.max(1, ...rows.map(row => (Array.isArray(row) ? row.length : 1)));
   const part = (row, i) => (Array.isArray(row) ? (i < row.length ? plain(row[i]) : "") : i ? "" : plain(row));
   const isText = i => rows.some(row => typeof (Array.isArray(row) ? row[i] : row) !== "number");
