@@ -1,7 +1,8 @@
 //! SQL over the views of a running job: `tidemill-sql query` as a process, while batches go on.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use tidemill::api::context::Builder;
 use tidemill::job::ManualClock;
 use tidemill::prelude::*;
+use tidemill_sql::{OutputMode, StreamTables, TableSession};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 struct Word {
@@ -62,6 +64,36 @@ fn job(workers: u16) -> (JobHandle, QueueSource<String>, ManualClock) {
         Ok(())
     });
     (job.unwrap(), words, clock)
+}
+
+/// What one GET of the job answers.
+fn get(job: &JobHandle, path: &str) -> serde_json::Value {
+    let mut stream = TcpStream::connect(job.address().unwrap()).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+#[test]
+fn rows_that_came_out_are_shown_by_their_columns() {
+    let (words, clock) = (QueueSource::<String>::new(), ManualClock::at(5));
+    let source = words.clone();
+    let job = builder(2).start_on_clock(clock.clone(), move |ssc| {
+        let tables = StreamTables::new(&TableSession::new());
+        tables.register_stream("words", &ssc.queue_stream(&source))?;
+        let counts = tables.sql("select value, count(*) as n from words group by value order by value")?;
+        counts.foreach_batch(OutputMode::Complete, |_, _| Ok(()))?;
+        Ok(())
+    });
+    let job = job.unwrap();
+    words.push(["to", "be", "to"].map(String::from).to_vec());
+    clock.set(10);
+    eventually("the batch", || job.statistics().batches == 1);
+    let outputs = get(&job, "/api/v1/outputs");
+    assert_eq!(outputs[0]["last"]["time"], 10, "{outputs}");
+    assert_eq!(outputs[0]["last"]["first_rows"], serde_json::json!([r#"{"value":"be","n":1}"#, r#"{"value":"to","n":2}"#]));
+    job.stop_now().unwrap();
 }
 
 #[test]

@@ -10,12 +10,14 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::error::DataFusionError;
 use serde::de::DeserializeOwned;
+use tidemill::connector::sink::Distribution;
 use tidemill::prelude::{BadRecord, BatchTime, BoxError, DStream, Data, Key, View};
 
 use super::codec::{Codec, Row};
 use super::explain::Notes;
 use super::render::{Rendered, Renderer, Windows};
 use super::scalar_subquery::{joining, single};
+use super::sink::TableSink;
 use super::tables::{Asked, Step, StreamTables, stable};
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
@@ -191,6 +193,15 @@ impl<'s> StreamingDataFrame<'s> {
         }
     }
 
+    /// The result as a view, if its rows change.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(super) fn changing(&self) -> Result<Option<View<'s, Row>>> {
+        match &self.rendered(Windows::All)?.rows {
+            Rows::Changing(view, _) => Ok(Some(view.clone())),
+            Rows::Growing(_) => Ok(None),
+        }
+    }
+
     /// The columns and their types, by Arrow's names.
     ///
     /// ```
@@ -350,11 +361,9 @@ impl<'s> StreamingDataFrame<'s> {
         mode: OutputMode,
         mut f: impl FnMut(BatchTime, DataFrame) -> Result<(), BoxError> + Send + 'static,
     ) -> Result<()> {
-        let (rows, codec, session) = (self.leaving(mode)?, self.table_codec()?, self.tables.parent.clone());
-        rows.foreach_batch(move |batch| {
-            let table = codec.decode(batch.iter())?;
-            f(batch.time(), session.table_of(table.schema(), vec![table])?)
-        });
+        let (codec, session) = (self.table_codec()?, self.tables.parent.clone());
+        let write = move |time, table: RecordBatch| f(time, session.table_of(table.schema(), vec![table])?);
+        self.leaving(mode)?.sink_to(TableSink { codec, write }, Distribution::Gathered);
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! Sinks by the names of formats, and the queries that they make: `write_stream`.
 
 mod files;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod jdbc;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "parquet")]
@@ -8,6 +10,7 @@ mod parquet;
 mod progress;
 mod queries;
 mod query;
+mod table_sink;
 mod writer;
 
 pub use progress::{SinkProgress, SourceProgress, StreamingQueryProgress, StreamingQueryStatus};
@@ -15,4 +18,5 @@ pub use queries::StreamingQueries;
 pub(crate) use query::Definitions;
 pub(super) use query::Started;
 pub use query::{StreamingQuery, Trigger};
+pub(super) use table_sink::TableSink;
 pub use writer::{DataStreamWriter, IntoOutputMode};

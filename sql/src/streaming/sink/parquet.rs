@@ -16,6 +16,7 @@ use crate::files::options::Options;
 use crate::streaming::OutputMode;
 use crate::streaming::codec::{Codec, Row};
 use crate::streaming::frame::StreamingDataFrame;
+use crate::streaming::sink::table_sink::shown;
 
 /// Writes rows that never change.
 pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: OutputMode) -> Result<()> {
@@ -57,5 +58,9 @@ impl Sink<Row> for Files {
         // The names are on the disk, too.
         File::open(&dir).and_then(|dir| dir.sync_all()).map_err(named)?;
         Ok(())
+    }
+
+    fn shown(&mut self, rows: &[&Row]) -> Option<Vec<String>> {
+        shown(&self.codec, rows)
     }
 }

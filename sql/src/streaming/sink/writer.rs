@@ -14,6 +14,8 @@ use crate::files::options::Options;
 use crate::streaming::OutputMode;
 use crate::streaming::frame::StreamingDataFrame;
 
+const FORMATS: &str = "console, memory, csv, json, text, parquet, kafka, jdbc or noop";
+
 type ForeachBatch = Box<dyn FnMut(BatchTime, DataFrame) -> std::result::Result<(), BoxError> + Send>;
 
 /// Writes the rows of a query: Spark's `DataStreamWriter`. [`StreamingDataFrame::write_stream`] makes one. An asserting example is at
@@ -26,10 +28,15 @@ type ForeachBatch = Box<dyn FnMut(BatchTime, DataFrame) -> std::result::Result<(
 /// | `csv`, `json`, `text` | append | `path`: a directory with one for each batch; those of the format |
 /// | `parquet` (feature `parquet`) | append | `path`: as for `csv` |
 /// | `kafka` (feature `kafka`) | all | `kafka.bootstrap.servers` and all `kafka.*`, `topic`, `sink.delivery-guarantee` |
+/// | `jdbc` (features `postgres` and `sqlite`) | all | `url`: `jdbc:postgresql://HOST/DATABASE` or `jdbc:sqlite:FILE`; `user`, `password`, `dbtable`, `primaryKey`, `deadLetters`, `numPartitions`, `sink.delivery-guarantee` |
 /// | `noop` | all | rows are counted on the worker that makes them, and go nowhere |
 ///
-/// Files are written exactly once if the job has a checkpoint directory, and Kafka with `sink.delivery-guarantee=exactly-once`. The default mode
-/// is append, as in Spark.
+/// Files are written exactly once if the job has a checkpoint directory, and Kafka and databases with `sink.delivery-guarantee=exactly-once`. The
+/// default mode is append, as in Spark.
+///
+/// The table of a database exists, with the columns of the result. If rows change, `primaryKey` names the columns that find a row: mode update
+/// replaces rows, and mode complete keeps the table equal to the result, so that rows also leave. `deadLetters` is a table for rows that violate a
+/// constraint, and `numPartitions` the number of transactions of a batch.
 #[must_use = "start declares the query"]
 pub struct DataStreamWriter<'f, 's> {
     frame: &'f StreamingDataFrame<'s>,
@@ -155,7 +162,8 @@ impl DataStreamWriter<'_, '_> {
         }
         self.check_trigger(ssc).map_err(fault)?;
         let name = self.declared_name().map_err(fault)?;
-        let described = match self.options.get("path").or(self.options.get("topic")) {
+        let place = ["path", "topic", "dbtable"].iter().find_map(|name| self.options.get(name));
+        let described = match place {
             Some(place) => format!("{} {place}", self.format),
             None if self.foreach_batch.is_some() => "foreach_batch".to_owned(),
             None => self.format.clone(),
@@ -185,12 +193,14 @@ impl DataStreamWriter<'_, '_> {
             "kafka" => super::kafka::write(frame, &self.options, mode),
             #[cfg(not(feature = "kafka"))]
             "kafka" => Err(fault("this build has no Kafka; add the feature `kafka` of tidemill-sql".to_owned())),
-            "" => Err(fault(
-                "no format is given; say console, memory, csv, json, text, parquet, kafka or noop, or foreach_batch".to_owned(),
-            )),
-            other => {
-                Err(fault(format!("there is no format {other}; say console, memory, csv, json, text, parquet, kafka or noop")))
+            #[cfg(any(feature = "postgres", feature = "sqlite"))]
+            "jdbc" => super::jdbc::write(frame, &self.options, mode),
+            #[cfg(not(any(feature = "postgres", feature = "sqlite")))]
+            "jdbc" => {
+                Err(fault("this build has no databases; add the feature `postgres` or `sqlite` of tidemill-sql".to_owned()))
             }
+            "" => Err(fault(format!("no format is given; say {FORMATS}, or foreach_batch"))),
+            other => Err(fault(format!("there is no format {other}; say {FORMATS}"))),
         }
     }
 
