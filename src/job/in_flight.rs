@@ -68,7 +68,7 @@ impl BatchInFlight {
             read: BTreeMap::new(),
             lag_times: BTreeMap::new(),
             outputs: Vec::new(),
-            traced: tracing::debug_span!(target: SPANS, "batch", batch = info.time.millis(), records = Empty, bad = Empty),
+            traced: tracing::debug_span!(target: SPANS, "batch", batch = info.time.millis(), records = Empty),
             info,
             began: Instant::now(),
             closed: false,
@@ -109,7 +109,7 @@ impl BatchInFlight {
             }
         };
         self.info.outputs = names.iter().enumerate().map(info).collect();
-        self.traced.record("records", self.info.records).record("bad", self.info.bad);
+        self.traced.record("records", self.info.records);
     }
 
     /// The first rows of each output that had some, by its place.
