@@ -142,7 +142,7 @@ fn an_outage_longer_than_output_retry_ends_the_job_and_the_next_start_writes_the
     let args = ["--brokers", at, "--in", &input, "--out", &output, "--exactly-once", "--checkpoint", dir.path()];
     let args = [&args[..], &["--output-retry", "500ms"]].concat();
     send(&["tide", "mill", "tide"]);
-    // It stops when the first rows are to be committed, so the broker is away from then on.
+    // It stops when a shard is to be committed, so the broker is away from then on. Another shard may have been committed at the same time.
     let mut job = Program::start_in("kafka_wordcount", &args, &[("TIDEMILL_STOP_AT", "sink.commit.before:1")]);
     let stat = format!("/proc/{}/stat", job.id());
     job.until("rows are to be committed", |_, _| std::fs::read_to_string(&stat).unwrap().contains(") T "));
@@ -157,8 +157,10 @@ fn an_outage_longer_than_output_retry_ends_the_job_and_the_next_start_writes_the
     assert!(end.err.contains(" is failing since "), "it says so while it tries: {}", end.err);
 
     assert_eq!(broker.script("again"), at, "the same address");
+    let row = |word: &str, count: u32| format!(r#"{{"word":"{word}","count":{count}}}"#);
     let (log, _) = read_log(at, &output, "read_uncommitted");
-    assert_eq!(written(), [""; 0], "the whole log: {log:?}; the job said: {}", end.err);
+    let (early, batch) = (written(), [row("mill", 1), row("tide", 2)]);
+    assert!(early.iter().all(|row| batch.contains(row)), "the whole log: {log:?}; the job said: {}", end.err);
     let mut again = Program::start("kafka_wordcount", &args);
     again.until("the batch is written", |_, _| written().len() >= 2);
     send(&["tide"]);
@@ -166,6 +168,5 @@ fn an_outage_longer_than_output_retry_ends_the_job_and_the_next_start_writes_the
     again.signal(Signal::TERM);
     let end = again.end();
     assert_eq!(end.code, Some(0), "{}", end.err);
-    let row = |word: &str, count: u32| format!(r#"{{"word":"{word}","count":{count}}}"#);
     assert_eq!(written(), [row("mill", 1), row("tide", 2), row("tide", 3)]);
 }
