@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::running_job::{JobArgs, RunningJob, say_rows};
 use super::terminal;
 use crate::core::error::BoxError;
+use crate::core::http_url::percent_encoded;
 use crate::core::question::MOST_ROWS;
 use crate::core::time::{BatchTime, counted};
 
@@ -246,11 +247,6 @@ fn plain(row: &Value) -> String {
         Value::Array(parts) => parts.iter().map(part).collect::<Vec<_>>().join("\t"),
         row => part(row),
     }
-}
-
-fn percent_encoded(text: &str) -> String {
-    let usual = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes().map(|byte| if usual(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 #[cfg(test)]

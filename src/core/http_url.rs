@@ -1,6 +1,17 @@
-//! Where a service listens that is asked over HTTP without TLS: a collector of OpenTelemetry, a registry of schemas.
+//! Parts of URLs, and where a service listens that is asked over HTTP without TLS: a collector of OpenTelemetry, a registry of schemas.
 
 use crate::core::error::{Error, Result};
+
+/// A text as a segment of a path, or as a name or a value of a query: all but the unreserved characters of RFC 3986 is percent-encoded.
+///
+/// ```
+/// use tidemill::core::http_url::percent_encoded;
+/// assert_eq!(percent_encoded("a-b c/é"), "a-b%20c%2F%C3%A9");
+/// ```
+pub fn percent_encoded(text: &str) -> String {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes().map(|byte| if unreserved(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
 
 /// The words of errors about the URL of one service.
 pub(crate) struct Service {

@@ -9,7 +9,7 @@ pub mod error;
 pub mod event_time;
 pub(crate) mod fault;
 mod float;
-pub(crate) mod http_url;
+pub mod http_url;
 pub mod key_groups;
 pub(crate) mod letter;
 pub(crate) mod local_clock;

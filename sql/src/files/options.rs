@@ -39,6 +39,19 @@ impl Options {
             .transpose()
     }
 
+    /// `sink.delivery-guarantee`: whether a sink writes each row exactly once. Default: at least once.
+    #[cfg_attr(
+        not(any(feature = "kafka", feature = "postgres", feature = "sqlite")),
+        allow(dead_code, reason = "only their sinks have a choice")
+    )]
+    pub(crate) fn exactly_once(&self) -> Result<bool, String> {
+        match self.get("sink.delivery-guarantee") {
+            None | Some("at-least-once") => Ok(false),
+            Some("exactly-once") => Ok(true),
+            Some(other) => Err(format!("option sink.delivery-guarantee is `{other}`; say at-least-once or exactly-once")),
+        }
+    }
+
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, String> {
         self.get(name)
             .map(|value| match value.parse() {

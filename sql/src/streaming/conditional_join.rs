@@ -56,7 +56,7 @@ impl<'s> Renderer<'_, 's> {
         let condition = self.state.create_physical_expr(condition.clone(), &both)?;
         let (left, right) = (Codec::new(&schema(&join.left))?, Codec::new(&schema(&join.right))?);
         let query = self.query.to_owned();
-        // A pair whose condition cannot be computed is a bad record, and no pair.
+        // A pair whose condition cannot be computed is a bad record, and left out.
         let (kept, errors) = pairs.try_map_vectorized(move |pairs: Vec<(Row, Row)>| {
             let columns = || -> Result<RecordBatch> {
                 let mut columns = left.decode(pairs.iter().map(|(l, _)| l))?.columns().to_vec();

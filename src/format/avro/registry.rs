@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::core::error::Result;
-use crate::core::http_url::Service;
+use crate::core::http_url::{Service, percent_encoded};
 use crate::core::time::human_duration;
 use crate::format::Unavailable;
 
@@ -170,7 +170,7 @@ impl SchemaRegistry {
                 return Ok(Err(NoSchema { text, missing: false }));
             }
             seen.push((subject.clone(), *version));
-            let path = format!("/subjects/{}/versions/{version}", escaped(subject));
+            let path = format!("/subjects/{}/versions/{version}", percent_encoded(subject));
             let Some(told) = self.get::<Told>(&path)? else {
                 let text = format!("{self} has no version {version} of {subject}, to which schema {id} refers");
                 return Ok(Err(NoSchema { text, missing: true }));
@@ -254,12 +254,6 @@ impl SchemaRegistry {
     }
 }
 
-/// A text as a segment of a path.
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_subject_is_one_segment() {
-        assert_eq!(escaped("sales-value"), "sales-value");
-        assert_eq!(escaped("a/b c%ü"), "a%2Fb%20c%25%C3%BC");
+        assert_eq!(percent_encoded("sales-value"), "sales-value");
+        assert_eq!(percent_encoded("a/b c%ü"), "a%2Fb%20c%25%C3%BC");
     }
 }

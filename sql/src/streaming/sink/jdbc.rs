@@ -9,6 +9,7 @@ use datafusion::arrow::error::ArrowError;
 use serde::ser::SerializeTuple;
 use serde::{Deserialize, Serialize, Serializer};
 use tidemill::connector::database::Table;
+use tidemill::core::http_url::percent_encoded;
 use tidemill::prelude::{Change, DStream};
 
 use crate::error::{Result, SqlError};
@@ -62,7 +63,7 @@ impl Database {
         let url = options.needed("jdbc", "url")?;
         let login = [("user", options.get("user")), ("password", options.get("password"))];
         let login: Vec<String> =
-            login.iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded((*value)?)))).collect();
+            login.iter().filter_map(|(name, value)| Some(format!("{name}={}", percent_encoded((*value)?)))).collect();
         let place = url.strip_prefix("jdbc:").unwrap_or(url);
         if let Some(path) = place.strip_prefix("sqlite:") {
             return match login.is_empty() {
@@ -119,12 +120,6 @@ impl Database {
     }
 }
 
-/// A text in a URL.
-fn encoded(text: &str) -> String {
-    let byte = |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(byte).collect()
-}
-
 fn table(options: &Options, schema: &Schema, columns: &Columns) -> std::result::Result<Table, String> {
     let mut table = Table::new(options.needed("jdbc", "dbtable")?);
     for (field, kind) in schema.fields().iter().zip(&columns.0) {
@@ -150,11 +145,7 @@ fn table(options: &Options, schema: &Schema, columns: &Columns) -> std::result::
     if let Some(shards) = options.number("numPartitions")? {
         table = table.shards(u32::try_from(shards).unwrap_or(u32::MAX));
     }
-    match options.get("sink.delivery-guarantee") {
-        None | Some("at-least-once") => Ok(table),
-        Some("exactly-once") => Ok(table.exactly_once()),
-        Some(other) => Err(format!("option sink.delivery-guarantee is `{other}`; say at-least-once or exactly-once")),
-    }
+    Ok(if options.exactly_once()? { table.exactly_once() } else { table })
 }
 
 /// For each column the type by which it is written: whole numbers, floats, booleans, bytes or text.

@@ -53,13 +53,9 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
 
 fn sink(options: &Options) -> std::result::Result<KafkaSink, String> {
     let mut sink = KafkaSink::new(options.needed("kafka", "kafka.bootstrap.servers")?, options.needed("kafka", "topic")?);
-    sink = match options.get("sink.delivery-guarantee") {
-        None | Some("at-least-once") => sink,
-        Some("exactly-once") => sink.exactly_once(),
-        Some(other) => {
-            return Err(format!("option sink.delivery-guarantee is `{other}`; say at-least-once or exactly-once"));
-        }
-    };
+    if options.exactly_once()? {
+        sink = sink.exactly_once();
+    }
     for (name, value) in options.with_prefix("kafka.").filter(|(name, _)| !name.eq_ignore_ascii_case("bootstrap.servers")) {
         sink = sink.set(name, value);
     }
