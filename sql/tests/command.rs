@@ -9,14 +9,17 @@ use tidemill::cli::generate::{BEGIN_MS, Generate, Nexmark};
 #[allow(dead_code, reason = "tests of the queries use the rest")]
 #[path = "../nexmark/tables.rs"]
 mod tables;
+#[path = "../../src/testing/temp_dir.rs"]
+mod temp_dir;
+
+use temp_dir::TempDir;
 
 /// A directory of a test, which goes with it.
-struct Dir(PathBuf);
+struct Dir(TempDir);
 
 impl Dir {
     fn new(name: &str, files: &[(&str, &str)]) -> Self {
-        let path = std::env::temp_dir().join(format!("tidemill-command-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
+        let path = TempDir::new(&format!("command-{name}"));
         for (name, text) in files {
             let file = path.join(name);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -26,19 +29,13 @@ impl Dir {
     }
 }
 
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/sql").join(name)
 }
 
 fn command(dir: &Dir, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill-sql"));
-    command.current_dir(&dir.0).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.current_dir(&*dir.0).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 

@@ -2,19 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
+#[path = "../../src/testing/temp_dir.rs"]
+mod temp_dir;
+use temp_dir::TempDir;
 use tidemill::prelude::*;
 use tidemill::testing::check;
 use tidemill_sql::{DataStreamReader, StreamTables, StreamingDataFrame, StreamingQueries, TableSession, Trigger};
 
 /// A directory of a test, which goes with it.
-struct Dir(PathBuf);
+struct Dir(TempDir);
 
 impl Dir {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("tidemill-doors-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Dir(path)
+        Dir(TempDir::made(&format!("doors-{name}")))
     }
 
     fn with(self, name: &str, text: &str) -> Self {
@@ -25,13 +25,7 @@ impl Dir {
     }
 
     fn path(&self) -> PathBuf {
-        self.0.clone()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        self.0.to_path_buf()
     }
 }
 

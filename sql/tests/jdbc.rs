@@ -1,36 +1,22 @@
 //! Results in tables of SQLite: each mode keeps the table as it says, and exactly once survives a restart.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+#[path = "../../src/testing/temp_dir.rs"]
+mod temp_dir;
+
 use rusqlite::Connection;
+use temp_dir::TempDir;
 use tidemill::prelude::*;
 use tidemill_sql::{OutputMode, StreamTables, TableSession};
 
-/// A new directory, which is removed at the end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Dir {
-        let dir = std::env::temp_dir().join(format!("tidemill-sql-jdbc-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).unwrap();
-        Dir(dir)
-    }
-
-    /// A database with these tables.
-    fn database(&self, tables: &str) -> (Connection, String) {
-        let file = self.0.join("results.db");
-        let database = Connection::open(&file).unwrap();
-        database.execute_batch(tables).unwrap();
-        (database, format!("jdbc:sqlite:{}", file.display()))
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// A database in a directory, with these tables.
+fn database(dir: &TempDir, tables: &str) -> (Connection, String) {
+    let file = dir.join("results.db");
+    let database = Connection::open(&file).unwrap();
+    database.execute_batch(tables).unwrap();
+    (database, format!("jdbc:sqlite:{}", file.display()))
 }
 
 /// The rows of a table, in order.
@@ -61,8 +47,9 @@ const COUNTS: &str = "select value as word, count(*) as n from words group by va
 #[test]
 fn a_table_is_what_its_mode_says() {
     for workers in [1, 2, 4] {
-        let dir = Dir::new(&format!("modes-{workers}"));
-        let (database, url) = dir.database(
+        let dir = TempDir::made("sql-jdbc-modes");
+        let (database, url) = database(
+            &dir,
             "CREATE TABLE added (word TEXT, n INTEGER); CREATE TABLE updated (word TEXT PRIMARY KEY, n INTEGER);
              CREATE TABLE once (word TEXT PRIMARY KEY, n INTEGER)",
         );
@@ -111,19 +98,19 @@ fn until(dir: &Path, url: &str, database: &Connection, expected: &[(String, i64)
 
 #[test]
 fn each_row_is_in_the_table_once_after_a_restart() {
-    let dir = Dir::new("once");
-    let (database, url) = dir.database("CREATE TABLE added (word TEXT, n INTEGER)");
-    std::fs::create_dir_all(dir.0.join("input")).unwrap();
-    std::fs::write(dir.0.join("input/first"), "tide\nmill\ntide\n").unwrap();
-    until(&dir.0, &url, &database, &pairs(&[("mill", 4), ("tide", 4), ("tide", 4)]));
-    std::fs::write(dir.0.join("input/second"), "race\n").unwrap();
-    until(&dir.0, &url, &database, &pairs(&[("mill", 4), ("race", 4), ("tide", 4), ("tide", 4)]));
+    let dir = TempDir::made("sql-jdbc-once");
+    let (database, url) = database(&dir, "CREATE TABLE added (word TEXT, n INTEGER)");
+    std::fs::create_dir_all(dir.join("input")).unwrap();
+    std::fs::write(dir.join("input/first"), "tide\nmill\ntide\n").unwrap();
+    until(&dir, &url, &database, &pairs(&[("mill", 4), ("tide", 4), ("tide", 4)]));
+    std::fs::write(dir.join("input/second"), "race\n").unwrap();
+    until(&dir, &url, &database, &pairs(&[("mill", 4), ("race", 4), ("tide", 4), ("tide", 4)]));
 }
 
 #[test]
 fn what_cannot_be_written_is_refused_before_the_job_starts() {
-    let dir = Dir::new("refused");
-    let (_database, url) = dir.database("CREATE TABLE added (word TEXT, n INTEGER)");
+    let dir = TempDir::made("sql-jdbc-refused");
+    let (_database, url) = database(&dir, "CREATE TABLE added (word TEXT, n INTEGER)");
     let refused = |sql: &'static str, mode, options: &[(&str, &str)]| {
         let words = QueueSource::from_batches([vec!["to".to_owned()]]);
         let options: Vec<(String, String)> =
