@@ -88,47 +88,53 @@ async function ask() {
   }
 }
 
-let cameOut = null;
+// The text of what is shown, by path.
+const texts = new Map();
 
-// What each output has done, and the first rows that came out last.
-async function showOutputs() {
+// Reads a part of the API, and shows it if it is not what was shown last.
+async function follow(path, show) {
   if (document.hidden || gone) return;
   try {
-    const outputs = await read("outputs");
-    const text = JSON.stringify(outputs);
-    if (text === cameOut) return;
-    cameOut = text;
-    const columns = [
-      ["Output", o => o.name, true], ["Batches", o => count(o.batches)], ["Tries", o => count(o.tries)], ["Time in all", o => duration(o.ms)], ["Bytes", o => bytes(o.bytes)],
-    ];
-    const last = ({ name, last }) => {
-      const title = element("h4", `${name}, batch `);
-      const link = element("a", moment(last.time));
-      link.href = `#${last.time}`;
-      title.append(link);
-      // A long row is cut off, so it is no JSON.
-      const row = text => {
-        try {
-          return exact(text);
-        } catch {
-          return text;
-        }
-      };
-      const box = document.createElement("div");
-      box.append(title, rowTable(`first rows of ${name}`, last.first_rows.map(row)));
-      return box;
-    };
-    const shown = outputs.filter(o => o.last);
-    const boxes = element("div", undefined, "boxes");
-    boxes.append(...shown.map(last));
-    $("outputs").replaceChildren(
-      outputs.length ? table("outputs", columns, outputs) : element("p", "None yet.", "none"),
-      ...(shown.length ? [element("h3", "What came out last: the first rows of the last batch that had some"), boxes] : []),
-    );
+    const answer = await read(path);
+    const text = JSON.stringify(answer);
+    if (text === texts.get(path)) return;
+    texts.set(path, text);
+    show(answer);
   } catch {
     // The sentence on top says that the job does not answer.
   }
 }
+
+// What each output has done, and the first rows that came out last.
+const showOutputs = () => follow("outputs", outputs => {
+  const columns = [
+    ["Output", o => o.name, true], ["Batches", o => count(o.batches)], ["Tries", o => count(o.tries)], ["Time in all", o => duration(o.ms)], ["Bytes", o => bytes(o.bytes)],
+  ];
+  const last = ({ name, last }) => {
+    const title = element("h4", `${name}, batch `);
+    const link = element("a", moment(last.time));
+    link.href = `#${last.time}`;
+    title.append(link);
+    // A long row is cut off, so it is no JSON.
+    const row = text => {
+      try {
+        return exact(text);
+      } catch {
+        return text;
+      }
+    };
+    const box = document.createElement("div");
+    box.append(title, rowTable(`first rows of ${name}`, last.first_rows.map(row)));
+    return box;
+  };
+  const shown = outputs.filter(o => o.last);
+  const boxes = element("div", undefined, "boxes");
+  boxes.append(...shown.map(last));
+  $("outputs").replaceChildren(
+    outputs.length ? table("outputs", columns, outputs) : element("p", "None yet.", "none"),
+    ...(shown.length ? [element("h3", "What came out last: the first rows of the last batch that had some"), boxes] : []),
+  );
+});
 
 function restartText(c) {
   const { from, bytes: size, batches: n, records, ms, complete } = c.restart;
@@ -220,42 +226,31 @@ async function showState() {
   }
 }
 
-let wrong = null;
-
-async function showErrors() {
-  if (document.hidden || gone) return;
-  try {
-    const e = await read("errors");
-    const text = JSON.stringify(e);
-    if (text === wrong) return;
-    wrong = text;
-    const parts = [];
-    const part = (title, label, columns, rows) => rows.length && parts.push(element("h3", title), table(label, columns, rows.slice(0, 20)));
-    part("Bad records", "bad records by verb", [
-      ["Verb", b => b.stream, true], ["Records", b => count(b.records)], ["Taken", b => (b.taken ? "a stream takes them" : "no stream takes them"), true],
-    ], e.bad_by_stream);
-    const linked = b => {
-      const link = element("a", moment(b.time));
-      link.href = `#${b.time}`;
-      return link;
-    };
-    part("The last of them, one for each batch, verb and worker", "last bad records", [["Batch", linked, true], ["Verb", b => b.stream, true], ["What is wrong", b => b.what, true]], e.bad);
-    part("Outputs that were tried again", "outputs that were tried again", [
-      ["Batch", linked, true], ["Output", o => o.output, true], ["Tries", o => count(o.tries)], ["Time", o => duration(o.ms)],
-    ], e.outputs);
-    part("Checkpoints that failed", "checkpoints that failed", [["Batch", linked, true], ["Why", c => c.why, true]], e.checkpoints);
-    part("Restarts", "restarts", [["When", r => moment(r.at_ms), true], ["Why", r => r.why, true]], e.restarts);
-    if (e.lost) parts.push(element("p", `${many(e.lost, "position")} of the sources had gone before they were read.`));
-    const { requests, last_ms, why } = e.refused;
-    if (requests) parts.push(element("p", `${many(requests, "request")} to this port refused, the last at ${moment(last_ms)}: ${why}.`));
-    for (const r of e.refused_connections) {
-      parts.push(element("p", `${many(r.connections, "connection")} to the cluster's port of process ${r.process} refused, the last at ${moment(r.last_ms)}: ${r.why}.`));
-    }
-    $("errors").replaceChildren(...(parts.length ? parts : [element("p", "Nothing went wrong since the job was started.", "none")]));
-  } catch {
-    // The sentence on top says that the job does not answer.
+const showErrors = () => follow("errors", e => {
+  const parts = [];
+  const part = (title, label, columns, rows) => rows.length && parts.push(element("h3", title), table(label, columns, rows.slice(0, 20)));
+  part("Bad records", "bad records by verb", [
+    ["Verb", b => b.stream, true], ["Records", b => count(b.records)], ["Taken", b => (b.taken ? "a stream takes them" : "no stream takes them"), true],
+  ], e.bad_by_stream);
+  const linked = b => {
+    const link = element("a", moment(b.time));
+    link.href = `#${b.time}`;
+    return link;
+  };
+  part("The last of them, one for each batch, verb and worker", "last bad records", [["Batch", linked, true], ["Verb", b => b.stream, true], ["What is wrong", b => b.what, true]], e.bad);
+  part("Outputs that were tried again", "outputs that were tried again", [
+    ["Batch", linked, true], ["Output", o => o.output, true], ["Tries", o => count(o.tries)], ["Time", o => duration(o.ms)],
+  ], e.outputs);
+  part("Checkpoints that failed", "checkpoints that failed", [["Batch", linked, true], ["Why", c => c.why, true]], e.checkpoints);
+  part("Restarts", "restarts", [["When", r => moment(r.at_ms), true], ["Why", r => r.why, true]], e.restarts);
+  if (e.lost) parts.push(element("p", `${many(e.lost, "position")} of the sources had gone before they were read.`));
+  const { requests, last_ms, why } = e.refused;
+  if (requests) parts.push(element("p", `${many(requests, "request")} to this port refused, the last at ${moment(last_ms)}: ${why}.`));
+  for (const r of e.refused_connections) {
+    parts.push(element("p", `${many(r.connections, "connection")} to the cluster's port of process ${r.process} refused, the last at ${moment(r.last_ms)}: ${r.why}.`));
   }
-}
+  $("errors").replaceChildren(...(parts.length ? parts : [element("p", "Nothing went wrong since the job was started.", "none")]));
+});
 
 $("ask").addEventListener("submit", e => {
   e.preventDefault();
