@@ -14,7 +14,7 @@ impl<'s, T: Key> View<'s, T> {
     /// As [`View::map_vectorized`], with an `f` that fails for some rows. The view has the other results. The stream has a bad record for
     /// each row that came and for which `f` fails; its reason is the error. A row of a view has no origin, so the error should name it. Bad
     /// records are counted, and logged unless an output operation reads them. A limit of bad records does not count them. Keeps no
-    /// state: after a restart a row that is in the view is no bad record again.
+    /// state: a restart does not report the rows again that the view had before it.
     ///
     /// # Panics
     /// While the job runs, if `f` returns more or fewer results than it got rows.
