@@ -12,7 +12,7 @@
 //! | state over all batches | `accumulate` `sum_by_key` `fold_by_key` `latest_by_key` `update_state_by_key` `map_with_state` | `state/` |
 //! | the last batches | `window` `over` `count_by_window` `group_by_key_and_window` `reduce_by_key_and_window` and their like | `window/` |
 //! | by event time | `event_time`; `join_within` and outer forms, `as_of_join`; `distinct_within` `sort_by_time` `map_with_state`; `tumbling`, `sliding` or `session`, then `count` `reduce` `collect` `distinct` `top_by` and verbs by key | `event_time/` |
-//! | values on every worker | `broadcast` of a view, `flat_map_with_broadcast` `join_broadcast` | `broadcast/` |
+//! | values on every worker | `broadcast` of a view, `flat_map_with_broadcast` `map_partitions_with_broadcast` `join_broadcast` | `broadcast/` |
 //! | views | the same verbs on the rows of a view; output modes `complete` `update` `append` `changes` | `view/` |
 //! | rounds of a loop | `iterate` of a view; inside it, the same verbs on the rows of each round | `looped/` |
 //! | settings | `cache` `checkpoint` `named` | here |
@@ -27,7 +27,7 @@
 //! | `kernel::combine` over `kernel::partial_table` | combine on each worker, exchange by key, combine again | counts and reductions by key |
 //! | `pair::combine_by_key` | the same with functions of a program | `reduce_by_key` `aggregate_by_key` |
 //! | `pair::group_by_key` | all values of a key on its owner | `cogroup`, states |
-//! | `broadcast::flat_map_with_broadcast` | rows beside a value that every worker has | `join_broadcast` |
+//! | `broadcast::flat_map_with_broadcast` | rows beside a value that every worker has | `map_partitions_with_broadcast` `join_broadcast` |
 //! | `pair::cogroup` | the values of a key in two streams | joins |
 //! | `kernel::gather` | a whole batch on worker 0, in order | `sort_by` `take` `transform` |
 //! | `kernel::positions` | a container with its place in its partition | `sample` `take`, and the kernel below |

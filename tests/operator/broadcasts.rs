@@ -37,6 +37,35 @@ fn join_broadcast() {
     );
 }
 
+/// How many rows each key has.
+fn counted(rows: &[Pair]) -> BTreeMap<u8, usize> {
+    rows.iter().fold(BTreeMap::new(), |mut keys, (k, _)| {
+        *keys.entry(*k).or_default() += 1;
+        keys
+    })
+}
+
+#[test]
+fn map_partitions_with_broadcast() {
+    agrees(
+        pairs(),
+        |s| {
+            let sums = s.sum_by_key().broadcast();
+            // All rows of a key are in one partition.
+            s.partition_by(3).map_partitions_with_broadcast(&sums, |part, sums| {
+                counted(&part).into_iter().map(|(k, n)| (k, (n, sums.get(&k).copied()))).collect::<Vec<_>>()
+            })
+        },
+        |batches| {
+            let sums = totals(&batches);
+            let rows = |(batch, sums): (Vec<Pair>, &BTreeMap<u8, i64>)| {
+                counted(&batch).into_iter().map(|(k, n)| (k, (n, sums.get(&k).copied()))).collect()
+            };
+            batches.into_iter().zip(&sums).map(rows).collect()
+        },
+    );
+}
+
 /// The number of rows of both joins with a view whose keys have several values, which have the same rows.
 fn joined_both_ways<'s>(s: &DStream<'s, Pair>) -> DStream<'s, i64> {
     let view = s.accumulate().union(&s.over(millis(2), millis(2)));

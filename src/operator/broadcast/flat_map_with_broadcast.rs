@@ -9,7 +9,7 @@ use crate::api::dstream::DStream;
 use crate::core::data::{Data, Rows};
 use crate::core::error::Error;
 use crate::core::origin::OriginsWanted;
-use crate::engine::flow::{RowStream, VecStream, batched, map_containers};
+use crate::engine::flow::{Emitter, RowStream, VecStream, batched, map_containers};
 use crate::engine::operator_id::OperatorId;
 use crate::operator::broadcast::{Broadcast, Patch};
 use crate::operator::flat_map::flat;
@@ -61,29 +61,45 @@ impl<'s, T: Data> DStream<'s, T> {
         self.with_broadcast(operator, false, broadcast, f)
     }
 
-    /// The kernel of the verbs that read a broadcast. `keyed`: rows keep their key.
+    /// A verb that makes rows of each row and a broadcast. `keyed`: rows keep their key.
     pub(super) fn with_broadcast<B: 'static, U: Data, I: IntoIterator<Item = U>>(
         &self,
         operator: OperatorId,
         keyed: bool,
         broadcast: &Broadcast<'s, B>,
-        f: impl FnMut(T, &B) -> I + 'static,
+        mut f: impl FnMut(T, &B) -> I + 'static,
+    ) -> DStream<'s, U> {
+        let wanted = OriginsWanted::below([self.node.wants_origins.clone()]);
+        let asked = wanted.clone();
+        self.with_patches(operator, keyed, wanted, broadcast, move |containers, value, emit: &mut Emitter<'_, _>| {
+            for rows in containers {
+                emit(flat(rows, &asked, |row| f(row, value)));
+            }
+        })
+    }
+
+    /// The kernel of the verbs that read a broadcast: `f` gets the rows of a batch on this worker, and the value as of the batch. `keyed`: rows
+    /// keep their key.
+    pub(super) fn with_patches<B: 'static, U: Data>(
+        &self,
+        operator: OperatorId,
+        keyed: bool,
+        wanted: Rc<OriginsWanted>,
+        broadcast: &Broadcast<'s, B>,
+        f: impl FnMut(Vec<Rows<T>>, &B, &mut Emitter<'_, Rows<U>>) + 'static,
     ) -> DStream<'s, U> {
         let (node, own, broadcast) = (&self.node, self.clone(), broadcast.clone());
         let meta = node.meta.join(&broadcast.meta).scheduled(node.meta.schedule.clone());
-        let wanted = OriginsWanted::below([node.wants_origins.clone()]);
-        let asked = wanted.clone();
-        let make = move || own.patched(&operator, &broadcast, asked, f);
+        let make = move || own.patched(&operator, &broadcast, f);
         DStream::build(&node.graph, make, node.orders.clone(), meta, keyed && node.keyed, wanted)
     }
 
-    /// Builds the operators of `with_broadcast`.
-    fn patched<B: 'static, U: Data, I: IntoIterator<Item = U>>(
+    /// Builds the operators of `with_patches`.
+    fn patched<B: 'static, U: Data>(
         &self,
         operator: &OperatorId,
         broadcast: &Broadcast<'s, B>,
-        wanted: Rc<OriginsWanted>,
-        mut f: impl FnMut(T, &B) -> I + 'static,
+        mut f: impl FnMut(Vec<Rows<T>>, &B, &mut Emitter<'_, Rows<U>>) + 'static,
     ) -> RowStream<'s, U> {
         let flow = self.flow();
         let rows: VecStream<'s, Side<T, B>> =
@@ -109,15 +125,13 @@ impl<'s, T: Data> DStream<'s, T> {
             },
             move |tick, (patches, rows), emit| {
                 patches.iter().for_each(|patch| patch(&mut value));
-                for rows in rows {
-                    let Some(value) = &value else {
-                        let what = format!(
-                            "{name}: the broadcast has no value in the batch of {}; a given plan must have its file",
-                            tick.time
-                        );
-                        return fail(Error::config(what));
-                    };
-                    emit(flat(rows, &wanted, |row| f(row, value)));
+                match &value {
+                    Some(value) => f(rows, value, emit),
+                    None if rows.is_empty() => {}
+                    None => {
+                        let why = "the broadcast has no value in the batch of";
+                        fail(Error::config(format!("{name}: {why} {}; a given plan must have its file", tick.time)));
+                    }
                 }
             },
         )

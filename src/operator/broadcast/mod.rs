@@ -5,6 +5,7 @@
 
 mod flat_map_with_broadcast;
 mod join_broadcast;
+mod map_partitions_with_broadcast;
 mod table;
 
 use std::rc::Rc;
