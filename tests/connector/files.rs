@@ -150,6 +150,53 @@ fn records_of_a_fixed_length_are_read_once_through_restarts() {
     }
 }
 
+#[test]
+fn packed_parts_are_read_again_and_written_once() {
+    for workers in [1, 2, 4] {
+        let (dir, checkpoint) = (TempDir::made("file-gzip"), TempDir::made("file-gzip-checkpoint"));
+        let (queue, out) = (QueueSource::from_batches([vec!["tide", "mill"], vec!["race"]]), dir.join("words"));
+        let job = builder(workers, &checkpoint).start(move |ssc| {
+            let words = ssc.queue_stream(&queue).map(str::to_owned);
+            words.save_as_text_files_with(TextFileSink::new(&out).suffix("txt").skip_empty().gzip());
+            Ok(())
+        });
+        job.unwrap().await_termination().unwrap();
+        let files = TextFileSource::new(&*dir).existing(true).recursive(true).accept(|name| name.ends_with(".gz"));
+        let (rows, bad) = read(StreamingContext::builder("gzip", millis(100)).without_checkpoint(), files);
+        assert_eq!(
+            (rows.into_iter().collect::<BTreeSet<_>>(), bad.len()),
+            (["mill", "race", "tide"].map(str::to_owned).into(), 0)
+        );
+    }
+}
+
+#[test]
+fn whole_files_are_read_once_through_restarts() {
+    for workers in [1, 2, 4] {
+        let (dir, checkpoint) = (TempDir::made("file-whole"), TempDir::made("file-whole-checkpoint"));
+        let now = || {
+            let rows = MemorySink::new();
+            let (out, files) = (rows.clone(), TextFileSource::new(&*dir).existing(true));
+            let job = builder(workers, &checkpoint).start(move |ssc| {
+                let files = ssc.binary_files_stream_with(files.clone());
+                files.map(|(path, bytes)| (path.rsplit('/').next().unwrap().to_owned(), bytes)).to_memory(&out);
+                Ok(())
+            });
+            job.unwrap().stop_gracefully().unwrap();
+            let mut rows = rows.rows();
+            rows.sort();
+            rows
+        };
+        // More than one call of the reader takes.
+        let long: Vec<u8> = (0..3_000_000_u32).map(|n| n as u8).collect();
+        put(&dir, "a", &long);
+        put(&dir, "b", [0x1f, 0x8b, 10]);
+        assert_eq!(now(), [("a".to_owned(), long), ("b".to_owned(), vec![0x1f, 0x8b, 10])], "{workers} workers");
+        put(&dir, "c", [1]);
+        assert_eq!(now(), [("c".to_owned(), vec![1])], "{workers} workers");
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 struct Sale {
     item: String,

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::connector::files::sink::{TextFileWriter, at, is_part, remove, write_part};
+use crate::connector::files::sink::{TextFileWriter, at, is_part, remove};
 use crate::connector::sink::{BatchId, Part};
 use crate::core::error::BoxError;
 use crate::core::fault::{FaultPoint, point};
@@ -87,7 +87,7 @@ impl TextFileWriter {
         remove(&dir.join(&mine))?;
         point(FaultPoint::SaveBegin);
         for (number, rows) in self.files(parts) {
-            note.parts.insert(write_part(&dir, number, &rows, true)?);
+            note.parts.insert(self.write_part(&dir, number, &rows, true)?);
         }
         point(FaultPoint::SaveParts);
         if self.processes > 1 {

@@ -1,5 +1,6 @@
 //! Files: directories as a source of lines or records, and a directory for each batch as an output.
 
+mod binary_files;
 mod binary_records;
 mod broadcast_file;
 mod content;

@@ -7,6 +7,9 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
 use crate::api::dstream::{DStream, RowOrder};
 use crate::connector::console::TextSink;
 use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch};
@@ -33,12 +36,13 @@ pub struct TextFileSink {
     prefix: PathBuf,
     suffix: String,
     skip_empty: bool,
+    gzip: bool,
 }
 
 impl TextFileSink {
     /// Each batch has a directory `prefix-MILLISECONDS`. The prefix is a path, or `file:///PATH`.
     pub fn new(prefix: impl Into<PathBuf>) -> Self {
-        TextFileSink { prefix: prefix.into(), suffix: String::new(), skip_empty: false }
+        TextFileSink { prefix: prefix.into(), suffix: String::new(), skip_empty: false, gzip: false }
     }
 
     /// The directories end with `.suffix`. Default: empty, without a dot.
@@ -51,6 +55,28 @@ impl TextFileSink {
     /// the batch has a directory without `_SUCCESS` while it is written; the last process removes it.
     pub fn skip_empty(mut self) -> Self {
         self.skip_empty = true;
+        self
+    }
+
+    /// Parts are packed: `part-00000.gz`. Spark's `GzipCodec`. [`StreamingContext::text_file_stream`] unpacks them. Default: they are text.
+    ///
+    /// [`StreamingContext::text_file_stream`]: crate::api::context::StreamingContext::text_file_stream
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let dir = std::env::temp_dir().join(format!("tidemill-doc-gzip-{}", std::process::id()));
+    /// let (queue, prefix) = (QueueSource::from_batches([vec![1, 2]]), dir.join("n"));
+    /// StreamingContext::builder("save", secs(1)).run(move |ssc| {
+    ///     ssc.queue_stream(&queue).save_as_text_files_with(TextFileSink::new(&prefix).gzip());
+    ///     Ok(())
+    /// }).unwrap();
+    /// let batch = std::fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
+    /// assert_eq!(std::fs::read(batch.join("part-00000.gz")).unwrap()[..2], [0x1f, 0x8b]);
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// ```
+    #[doc(alias = "GzipCodec")]
+    pub fn gzip(mut self) -> Self {
+        self.gzip = true;
         self
     }
 }
@@ -169,7 +195,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         graph.claim_target(operator, format!("the files under prefix {}, suffix \"{suffix}\"", absolute.display()));
         let r = &graph.config.runtime;
         let mut writer = TextFileWriter::new(prefix, suffix, r.process, r.processes, unordered);
-        writer.skip_empty = sink.skip_empty;
+        (writer.skip_empty, writer.gzip) = (sink.skip_empty, sink.gzip);
         self.sink_rows(operator, writer, Distribution::Parts(DEFAULT_SHARDS));
     }
 }
@@ -227,6 +253,8 @@ pub(crate) struct TextFileWriter {
     pub processes: u16,
     /// Whether a batch without rows has no directory.
     pub skip_empty: bool,
+    /// Whether parts are packed.
+    pub gzip: bool,
     /// For each branch of a union: whether its rows are unordered.
     unordered: Vec<bool>,
     claim: Option<Claim>,
@@ -244,6 +272,7 @@ impl TextFileWriter {
             process,
             processes,
             skip_empty: false,
+            gzip: false,
             unordered,
             claim: None,
             begun: None,
@@ -360,7 +389,7 @@ impl<T: Debug + 'static> Sink<T> for TextFileWriter {
             self.warn(&dir);
         }
         for (number, rows) in self.files(parts) {
-            write_part(&dir, number, &rows, false)?;
+            self.write_part(&dir, number, &rows, false)?;
         }
         self.succeed(&dir)
     }
@@ -387,24 +416,36 @@ pub(crate) fn remove(path: &Path) -> Result<bool, BoxError> {
 /// Whether this is the name of a part, complete or not.
 pub(crate) fn is_part(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|n| n.strip_suffix(".tmp")).unwrap_or(name);
+    let name = name.strip_suffix(".gz").unwrap_or(name);
     name.strip_prefix("part-").is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Writes a part and returns its name. `durable`: syncs it to the disk.
-pub(crate) fn write_part(dir: &Path, number: u32, rows: &[String], durable: bool) -> Result<String, BoxError> {
-    let name = format!("part-{number:05}");
-    let (hidden, part) = (dir.join(format!(".{name}.tmp")), dir.join(&name));
-    let mut file = BufWriter::new(at(&hidden, File::create(&hidden))?);
-    for row in rows {
-        at(&hidden, file.write_all(row.as_bytes()).and_then(|()| file.write_all(b"\n")))?;
+impl TextFileWriter {
+    /// Writes a part and returns its name. `durable`: syncs it to the disk.
+    pub fn write_part(&self, dir: &Path, number: u32, rows: &[String], durable: bool) -> Result<String, BoxError> {
+        let name = format!("part-{number:05}{}", if self.gzip { ".gz" } else { "" });
+        let (hidden, part) = (dir.join(format!(".{name}.tmp")), dir.join(&name));
+        let mut file = BufWriter::new(at(&hidden, File::create(&hidden))?);
+        let written = match self.gzip {
+            true => {
+                let mut packed = GzEncoder::new(&mut file, Compression::default());
+                lines(&mut packed, rows).and_then(|()| packed.finish()).map(drop)
+            }
+            false => lines(&mut file, rows),
+        };
+        at(&hidden, written)?;
+        at(&hidden, fails(&hidden, FileOperation::Save).and_then(|()| file.flush()))?;
+        point(FaultPoint::SavePart);
+        if durable {
+            at(&hidden, file.get_ref().sync_all())?;
+        }
+        at(&part, std::fs::rename(&hidden, &part))?;
+        Ok(name)
     }
-    at(&hidden, fails(&hidden, FileOperation::Save).and_then(|()| file.flush()))?;
-    point(FaultPoint::SavePart);
-    if durable {
-        at(&hidden, file.get_ref().sync_all())?;
-    }
-    at(&part, std::fs::rename(&hidden, &part))?;
-    Ok(name)
+}
+
+fn lines(to: &mut impl Write, rows: &[String]) -> std::io::Result<()> {
+    rows.iter().try_for_each(|row| to.write_all(row.as_bytes()).and_then(|()| to.write_all(b"\n")))
 }
 
 #[cfg(test)]
@@ -710,7 +751,7 @@ mod tests {
 
     #[test]
     fn parts_are_recognised_by_their_names() {
-        assert!(["part-00000", "part-123456", ".part-00001.tmp"].into_iter().all(is_part));
-        assert!(!["part-1", "part-0000x", "part-00000.gz", "_SUCCESS", "x.part-00000"].into_iter().any(is_part));
+        assert!(["part-00000", "part-123456", ".part-00001.tmp", "part-00000.gz", ".part-00002.gz.tmp"].into_iter().all(is_part));
+        assert!(!["part-1", "part-0000x", "part-00000.zip", "_SUCCESS", "x.part-00000"].into_iter().any(is_part));
     }
 }
