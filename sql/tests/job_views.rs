@@ -24,9 +24,13 @@ fn builder(workers: u16) -> Builder {
     StreamingContext::builder("words", millis(10)).workers(workers).without_checkpoint().listen(here)
 }
 
-fn ask(job: &JobHandle, args: &[&str]) -> Output {
+fn command(name: &str, job: &JobHandle, args: &[&str]) -> Output {
     let address = job.address().unwrap().to_string();
-    Command::new(env!("CARGO_BIN_EXE_tidemill-sql")).args(["query", &address]).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_tidemill-sql")).args([name, &address]).args(args).output().unwrap()
+}
+
+fn ask(job: &JobHandle, args: &[&str]) -> Output {
+    command("query", job, args)
 }
 
 /// What a question prints.
@@ -184,6 +188,59 @@ fn what_cannot_be_asked_says_why() {
         let output = ask(&job, args);
         let why = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && why.contains(says), "{args:?}: {why}");
+    }
+    job.stop_now().unwrap();
+}
+
+/// The cells of a table that was printed, without its head, in the order of their text.
+fn cells(table: &str) -> Vec<Vec<String>> {
+    let rows = table.lines().filter(|line| line.starts_with('|')).skip(1);
+    let mut rows: Vec<Vec<String>> =
+        rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect();
+    rows.sort();
+    rows
+}
+
+/// What is added as verbs has the rows that DataFusion finds for the same SELECT, as of each batch.
+#[test]
+fn a_select_that_is_added_has_the_rows_that_it_has_as_a_question() {
+    let selects = [
+        "select _1 from counts where _2 > 1 and _1 <> 'be'",
+        "select count(*) as n from counts",
+        "select word, length from `my.Words` where 3 >= length",
+        "select distinct length from `my.words`",
+        "select count(*) as words, length from `my.Words` group by length having count(*) > 0",
+        "select _1, _2 from counts order by 2 desc limit 2",
+        "select n, count(*) as words from (select _2 as n, _1 from counts) c group by n",
+        "select w.length, sum(c._2) as times from `my.Words` w join counts c on c._1 = w.word where word <> 'to' group by w.length",
+        "select a._2, b._1 from counts a join counts b using (_1)",
+    ];
+    let (job, words, clock) = job(2);
+    let batches = [&["to", "to", "to", "be", "be", "or", "tide"][..], &["do", "do", "do", "do", "do", "or", "or", "or"]];
+    for (batch, given) in (1..).zip(batches) {
+        words.push(given.iter().map(|word| (*word).to_owned()).collect());
+        clock.set(10 * batch);
+        eventually("the batch", || job.statistics().batches == batch);
+        for (n, sql) in selects.iter().enumerate() {
+            let name = format!("added-{n}");
+            if batch == 1 {
+                let output = command("add", &job, &[*sql, "--name", &name]);
+                assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+                assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{name}\n"));
+            }
+            let (asked, added) = (cells(&answer(&job, &[*sql])), cells(&answer(&job, &[&format!("select * from `{name}`")])));
+            assert!(!asked.is_empty() && asked == added, "{sql}, batch {batch}: {asked:?} and {added:?}");
+        }
+    }
+    assert_eq!(job.added()[4].to_string(), "added-4 = my.Words | count by length | filter _2 > 0 | map _2, _1");
+    for (sql, says) in [
+        ("select max(_2) from counts", "select max(_2) from counts: max(_2) (line 1, column 8): verbs take columns"),
+        ("select value from none", "none has no rows as of this batch"),
+        ("select * from words", "no view is queryable as words"),
+    ] {
+        let output = command("add", &job, &[sql]);
+        let why = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && why.contains(says), "{sql}: {why}");
     }
     job.stop_now().unwrap();
 }

@@ -1,11 +1,12 @@
 //! `tidemill add`, `tidemill added` and `tidemill remove`: computations beside the program of a running job.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{query, running_job::JobArgs, terminal};
+use super::{query, running_job::JobArgs, sql, terminal};
 use crate::core::added::Added;
 use crate::core::error::{BoxError, Error};
 use crate::core::question::is_name;
@@ -15,34 +16,45 @@ const PATH: &str = "/api/v1/added";
 
 /// Adds a computation over the views of a running job: 'authors | filter _2 >= 10 | top 10'. Prints its name, by which `tidemill query` asks its
 /// result. If the text ends in `| print`, prints the result and then each change of it, until the job ends or Ctrl-C; the computation stays
-/// until `tidemill remove`. Verbs: filter, map, count, sum, top, join, window; docs/guide/live.md.
+/// until `tidemill remove`. Verbs: filter, map, count, sum, top, join, window; docs/guide/live.md. A SELECT becomes verbs:
+/// "select _2, count(*) from authors group by _2" (needs tidemill-sql).
 #[derive(clap::Args)]
-pub struct AddArgs {
+pub(super) struct AddArgs {
     #[command(flatten)]
     job: JobArgs,
-    /// What to compute, in quotes
+    /// What to compute, in quotes: verbs, or a SELECT
     text: String,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How a computation is added.
+#[derive(Clone, Debug, clap::Args)]
+pub struct How {
     /// The name of its result [default: made of the view and the verbs]
     #[arg(long)]
     name: Option<String>,
     /// Store it in the checkpoint directory: it runs again after a restart
     #[arg(long)]
     keep: bool,
-    /// With `| print`: print each batch as JSON
+    /// Print the result, and then each change of it, as `| print` does
+    #[arg(long)]
+    print: bool,
+    /// What is printed is JSON, a line for each batch
     #[arg(long)]
     json: bool,
 }
 
 /// Lists the computations that were added to a running job, a line for each: name = text.
 #[derive(clap::Args)]
-pub struct AddedArgs {
+pub(super) struct AddedArgs {
     #[command(flatten)]
     job: JobArgs,
 }
 
 /// Removes a computation that was added to a running job, with its state.
 #[derive(clap::Args)]
-pub struct RemoveArgs {
+pub(super) struct RemoveArgs {
     #[command(flatten)]
     job: JobArgs,
     /// The name of its result
@@ -54,34 +66,54 @@ struct List {
     added: Vec<Added>,
 }
 
-/// The text for the job, and whether it ends in `print`.
-fn text(args: &AddArgs) -> Result<(String, bool), Error> {
-    let fault = |reason| Error::Added { what: args.text.clone(), reason };
-    let mut description = parse(&args.text).map_err(fault)?;
-    let print = std::mem::take(&mut description.print);
-    if let Some(name) = &args.name {
+/// The text for the job, and whether its result is printed.
+fn text(text: &str, how: &How) -> Result<(String, bool), Error> {
+    let fault = |reason| Error::Added { what: text.into(), reason };
+    let mut description = parse(text).map_err(fault)?;
+    let print = std::mem::take(&mut description.print) || how.print;
+    if let Some(name) = &how.name {
         let named = parse(&format!("{name} = {}", description.text()));
         description = named.map_err(|reason| Error::Added { what: format!("--name {name}"), reason })?;
     }
     Ok((description.to_string(), print))
 }
 
+/// The arguments of tidemill-sql, which makes verbs of a SELECT.
+fn of_sql(AddArgs { job, text, how }: &AddArgs) -> Vec<OsString> {
+    let mut args = sql::over_views("add", job, text);
+    args.extend(how.name.iter().flat_map(|name| ["--name".into(), name.into()]));
+    let options = [("--keep", how.keep), ("--print", how.print), ("--json", how.json)];
+    args.extend(options.into_iter().filter(|(_, given)| *given).map(|(option, _)| option.into()));
+    args
+}
+
 /// Runs `tidemill add`.
-pub fn add(args: &AddArgs) -> Result<ExitCode, BoxError> {
-    let (text, print) = text(args)?;
-    let job = args.job.job()?;
-    let added: Added = job.post(PATH, "application/json", &json!({ "text": text, "keep": args.keep }).to_string())?;
-    if !print {
-        terminal::line(&added.name)?;
-        return Ok(ExitCode::SUCCESS);
+pub(super) fn add(args: &AddArgs) -> Result<ExitCode, BoxError> {
+    if sql::is_select(&args.text) {
+        return sql::program(&of_sql(args));
     }
-    let address = args.job.address;
-    eprintln!("added {added}; tidemill remove {address} {} removes it", added.name);
-    query::follow(&job, &format!("/api/v1/views/{}/changes", added.name), args.json)
+    add_verbs(&args.job, &args.text, &args.how)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Adds what a text of verbs says, and prints its name or its result.
+///
+/// # Errors
+/// The text cannot be read, no job answers, or it refuses.
+pub fn add_verbs(job_args: &JobArgs, verbs: &str, how: &How) -> Result<(), BoxError> {
+    let (text, print) = text(verbs, how)?;
+    let job = job_args.job()?;
+    let added: Added = job.post(PATH, "application/json", &json!({ "text": text, "keep": how.keep }).to_string())?;
+    if !print {
+        return Ok(terminal::line(&added.name)?);
+    }
+    eprintln!("added {added}; tidemill remove {} {} removes it", job_args.address, added.name);
+    query::follow(&job, &format!("/api/v1/views/{}/changes", added.name), how.json)?;
+    Ok(())
 }
 
 /// Runs `tidemill added`.
-pub fn added(args: &AddedArgs) -> Result<ExitCode, BoxError> {
+pub(super) fn added(args: &AddedArgs) -> Result<ExitCode, BoxError> {
     let List { added } = args.job.job()?.get(PATH)?;
     if added.is_empty() {
         eprintln!("nothing was added to this job");
@@ -91,7 +123,7 @@ pub fn added(args: &AddedArgs) -> Result<ExitCode, BoxError> {
 }
 
 /// Runs `tidemill remove`.
-pub fn remove(args: &RemoveArgs) -> Result<ExitCode, BoxError> {
+pub(super) fn remove(args: &RemoveArgs) -> Result<ExitCode, BoxError> {
     if !is_name(&args.name) {
         return Err(format!("{:?} is not a name: `tidemill added {}` lists them", args.name, args.job.address).into());
     }
@@ -116,13 +148,26 @@ mod tests {
     fn a_name_of_the_command_line_is_that_of_the_text_and_print_stays_here() {
         let of = |args: &[&str]| {
             let line = ["add", "127.0.0.1:4040"].iter().chain(args);
-            text(&Command::try_parse_from(line).unwrap().args).map_err(|e| e.to_string())
+            let AddArgs { text: given, how, .. } = Command::try_parse_from(line).unwrap().args;
+            text(&given, &how).map_err(|e| e.to_string())
         };
         assert_eq!(of(&["a | top 3 | print"]), Ok(("a | top 3".into(), true)));
+        assert_eq!(of(&["a | top 3", "--print"]), Ok(("a | top 3".into(), true)));
         assert_eq!(of(&["x = a|count"]), Ok(("x = a | count".into(), false)));
         assert_eq!(of(&["x = a | count", "--name", "y"]), Ok(("y = a | count".into(), false)));
         let said = of(&["a", "--name", "two words"]).unwrap_err();
         assert!(said.starts_with("--name two words: character 5"), "{said}");
         assert!(of(&["a | cuont"]).unwrap_err().starts_with("a | cuont: character 5, \"cuont\": there is no such verb"));
+    }
+
+    #[test]
+    fn a_select_goes_to_its_own_program_with_all_options() {
+        let of = |args: &[&str]| {
+            let line = ["add", "127.0.0.1:4040", "select 1"].iter().chain(args);
+            of_sql(&Command::try_parse_from(line).unwrap().args)
+        };
+        assert_eq!(of(&[]), ["add", "127.0.0.1:4040", "select 1"].map(OsString::from));
+        let options = ["--secret-file", "s", "--name", "n", "--keep", "--print", "--json"];
+        assert_eq!(of(&options)[3..], options.map(OsString::from));
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Not part of the API of the library: it may change with any version.
 
-mod add;
+pub mod add;
 mod args;
 mod checkpoint;
 mod dead_letters;
@@ -63,7 +63,7 @@ enum What {
     Top(top::Args),
     /// Asks a view of a running job: a key, the top rows, or all; SQL asks several (needs tidemill-sql)
     Query(query::Args),
-    /// Adds a computation over the views of a running job: 'authors | top 10 | print'
+    /// Adds a computation over the views of a running job: 'authors | top 10 | print'; a SELECT needs tidemill-sql
     Add(add::AddArgs),
     /// Lists the computations that were added to a running job
     Added(add::AddedArgs),

@@ -122,10 +122,9 @@ impl Args {
                 "{option} is for a view by its name; a SELECT has WHERE, ORDER BY and LIMIT, and takes --at and --json"
             ));
         }
-        let mut args: Vec<OsString> = vec!["query".into(), self.job.address.to_string().into(), text.into()];
+        let mut args = super::sql::over_views("query", &self.job, text);
         args.extend(self.json.then(|| "--json".into()));
         args.extend(self.at.iter().flat_map(|at| ["--at".into(), at.to_string().into()]));
-        args.extend(self.job.secret_file.iter().flat_map(|file| ["--secret-file".into(), file.into()]));
         Ok(Some(args))
     }
 }
@@ -286,7 +285,7 @@ mod tests {
             Command::try_parse_from(line).unwrap().args.sql()
         };
         let expected =
-            ["query", "127.0.0.1:4040", "select 1", "--json", "--at", "3000", "--secret-file", "s"].map(OsString::from);
+            ["query", "127.0.0.1:4040", "select 1", "--secret-file", "s", "--json", "--at", "3000"].map(OsString::from);
         assert_eq!(sql(&["select 1", "--at", "3000", "--json", "--secret-file", "s"]).unwrap().unwrap(), expected);
         assert_eq!((sql(&["counts"]), sql(&[])), (Ok(None), Ok(None)));
         assert!(sql(&["select 1", "--top", "3"]).unwrap_err().starts_with("--top is for a view by its name"));

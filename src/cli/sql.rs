@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use super::running_job::JobArgs;
 use crate::core::error::BoxError;
+use crate::core::question::is_in_name;
 
 /// The program, and how to get it.
 const PROGRAM: &str = "tidemill-sql";
@@ -20,6 +22,21 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, BoxError> {
     program(&args.args)
+}
+
+/// Whether a text of `tidemill add` is SQL. Behind the name of a view there is `|` or `=`.
+pub(super) fn is_select(text: &str) -> bool {
+    let text = text.trim_start();
+    let (word, rest) = text.split_at(text.find(|c| !is_in_name(c)).unwrap_or(text.len()));
+    let rest = rest.trim_start();
+    word.eq_ignore_ascii_case("select") && !rest.is_empty() && !rest.starts_with(['|', '='])
+}
+
+/// The arguments of the program for SQL over the views of a job: those of every command of it.
+pub(super) fn over_views(command: &str, job: &JobArgs, sql: &str) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec![command.into(), job.address.to_string().into(), sql.into()];
+    args.extend(job.secret_file.iter().flat_map(|file| ["--secret-file".into(), file.into()]));
+    args
 }
 
 /// Becomes the program, with these arguments.
@@ -54,6 +71,17 @@ fn replace(program: &mut Command) -> std::io::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_select_is_not_the_name_of_a_view() {
+        assert!(is_select(" Select * from a") && is_select("select\n1") && is_select("select*from a"));
+        assert!(
+            !is_select("select | top 3")
+                && !is_select("select=a|count")
+                && !is_select("select")
+                && !is_select("selected | count")
+        );
+    }
 
     #[test]
     fn the_program_is_beside_this_one_or_on_the_path() {

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use datafusion::arrow::array::RecordBatch;
 use serde::Deserialize;
-use tidemill::cli::running_job::{JobArgs, say_rows};
+use tidemill::cli::running_job::{JobArgs, RunningJob, say_rows};
 use tidemill::prelude::{BatchTime, BoxError};
 
 use super::view_rows;
@@ -37,15 +37,8 @@ struct Rows {
 /// Asks, and prints the result. The batch and the number of rows go to stderr.
 pub(super) fn run(args: &Args) -> Result<(), BoxError> {
     let session = TableSession::new();
-    let named = session.tables_of(&args.sql)?;
     let job = args.job.job()?;
-    let views = job.views()?;
-    let is_view = |name: &String| views.iter().any(|view| names::table(view) == *name);
-    if let Some(unknown) = named.iter().find(|name| !is_view(name)) {
-        let views = if views.is_empty() { "none is; call View::queryable".to_owned() } else { views.join(", ") };
-        return Err(format!("no view is queryable as {unknown}; there are: {views}").into());
-    }
-    let asked: Vec<&String> = views.iter().filter(|view| named.contains(&names::table(view))).collect();
+    let asked = views_of(&session, &job, &args.sql)?;
     let (mut time, mut empty) = (None, Vec::new());
     if !asked.is_empty() {
         let parts = asked.iter().map(|view| format!("view={view}")).chain(args.at.map(|at| format!("at={at}")));
@@ -76,4 +69,16 @@ pub(super) fn run(args: &Args) -> Result<(), BoxError> {
         false => write!(out, "{}", show::table(&result.schema(), &batches, count, 0)?)?,
     }
     Ok(())
+}
+
+/// The views of a job that a query names.
+pub(super) fn views_of(session: &TableSession, job: &RunningJob, sql: &str) -> Result<Vec<String>, BoxError> {
+    let named = session.tables_of(sql)?;
+    let views = job.views()?;
+    let is_view = |name: &String| views.iter().any(|view| names::table(view) == *name);
+    if let Some(unknown) = named.iter().find(|name| !is_view(name)) {
+        let views = if views.is_empty() { "none is; call View::queryable".to_owned() } else { views.join(", ") };
+        return Err(format!("no view is queryable as {unknown}; there are: {views}").into());
+    }
+    Ok(views.into_iter().filter(|view| named.contains(&names::table(view))).collect())
 }
