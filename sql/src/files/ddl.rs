@@ -64,7 +64,7 @@ pub(crate) fn timestamp() -> DataType {
 }
 
 /// A map from one type to another.
-fn map(key: DataType, value: DataType) -> DataType {
+pub(crate) fn map(key: DataType, value: DataType) -> DataType {
     let pair = Fields::from(vec![Field::new("key", key, false), Field::new("value", value, true)]);
     DataType::Map(Arc::new(Field::new("entries", DataType::Struct(pair), false)), false)
 }

@@ -1,5 +1,7 @@
 //! Lines of JSON: an object is a row.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema};
 use serde_json::{Map, Value as Json};
 
@@ -35,8 +37,22 @@ impl JsonLines {
         }
     }
 
+    /// As `values`, but what does not fit is null, and so are all columns of a line that is no object.
+    pub(crate) fn values_or_nulls(&self, line: &str, schema: &Schema) -> Values {
+        let read = |one: &Arc<Field>| {
+            let schema = Schema::new(vec![one.clone()]);
+            self.values(line, &schema).ok().flatten().and_then(|values| values.0.into_iter().next()).unwrap_or(Value::Null)
+        };
+        match self.values(line, schema) {
+            Ok(Some(values)) => values,
+            Ok(None) => Values(vec![Value::Null; schema.fields().len()]),
+            // Seldom: each column is read by itself.
+            Err(_) => Values(schema.fields().iter().map(read).collect()),
+        }
+    }
+
     fn object(&self, mut object: Map<String, Json>, fields: &Fields) -> Result<Vec<Value>, String> {
-        let value = |field: &std::sync::Arc<Field>| {
+        let value = |field: &Arc<Field>| {
             let name = field.name();
             // A name in another case is the same column, if none has the case of the schema.
             let found = object.remove(name.as_str()).or_else(|| {

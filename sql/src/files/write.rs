@@ -1,10 +1,12 @@
 //! Rows of a table as lines of CSV and JSON, as Spark writes them.
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{
-    DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    DataType, Decimal128Type, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
 };
-use serde_json::{Map, Number, Value as Json};
+use serde_json::{Number, Value as Json};
 
 use super::csv::Csv;
 use crate::show;
@@ -27,22 +29,48 @@ pub(crate) fn texts(_: &Csv, batch: &RecordBatch) -> Result<Vec<String>> {
 /// Lines of JSON. A null is left out, as in Spark.
 pub(crate) fn json_lines(batch: &RecordBatch) -> Result<Vec<String>> {
     each(batch, |row| {
-        // The order of the columns is kept, which a map of serde_json does not promise.
-        let mut line = String::from("{");
-        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            if is_null(column, row) {
-                continue;
-            }
-            if line.len() > 1 {
-                line.push(',');
-            }
-            line.push_str(&Json::String(field.name().clone()).to_string());
-            line.push(':');
-            line.push_str(&json(column, row)?.to_string());
-        }
-        line.push('}');
+        let mut line = String::new();
+        object(&mut line, batch.schema().fields().iter().zip(batch.columns()), row)?;
         Ok(line)
     })
+}
+
+/// A value as JSON. `None` is a null.
+pub(crate) fn json_text(column: &ArrayRef, row: usize) -> Result<Option<String>> {
+    if is_null(column, row) {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    json(&mut text, column, row)?;
+    Ok(Some(text))
+}
+
+/// The fields of an object in their order, without those that are null.
+fn object<'c>(text: &mut String, parts: impl Iterator<Item = (&'c Arc<Field>, &'c ArrayRef)>, row: usize) -> Result<()> {
+    let there = parts.filter(|(_, part)| !is_null(part, row));
+    listed(text, ['{', '}'], there, |text, (field, part)| {
+        text.push_str(&Json::String(field.name().clone()).to_string());
+        text.push(':');
+        json(text, part, row)
+    })
+}
+
+/// Items between two signs, with commas between them.
+fn listed<T>(
+    text: &mut String,
+    [open, close]: [char; 2],
+    items: impl Iterator<Item = T>,
+    mut each: impl FnMut(&mut String, T) -> Result<()>,
+) -> Result<()> {
+    text.push(open);
+    for (place, item) in items.enumerate() {
+        if place > 0 {
+            text.push(',');
+        }
+        each(text, item)?;
+    }
+    text.push(close);
+    Ok(())
 }
 
 /// A column of the type of nulls has no mask of them.
@@ -70,10 +98,32 @@ pub(crate) fn text(column: &ArrayRef, row: usize) -> Result<Option<String>> {
     }))
 }
 
-fn json(column: &ArrayRef, row: usize) -> Result<Json> {
-    if is_null(column, row) {
-        return Ok(Json::Null);
+fn json(text: &mut String, column: &ArrayRef, row: usize) -> Result<()> {
+    match column.data_type() {
+        _ if is_null(column, row) => text.push_str("null"),
+        DataType::List(_) => array(text, &column.as_list::<i32>().value(row))?,
+        DataType::LargeList(_) => array(text, &column.as_list::<i64>().value(row))?,
+        DataType::Struct(fields) => object(text, fields.iter().zip(column.as_struct().columns()), row)?,
+        DataType::Map(..) => {
+            let entries = column.as_map().value(row);
+            listed(text, ['{', '}'], 0..entries.len(), |text, i| {
+                let key = self::text(entries.column(0), i)?.unwrap_or_default();
+                text.push_str(&Json::String(key).to_string());
+                text.push(':');
+                json(text, entries.column(1), i)
+            })?;
+        }
+        _ => text.push_str(&single(column, row)?.to_string()),
     }
+    Ok(())
+}
+
+fn array(text: &mut String, items: &ArrayRef) -> Result<()> {
+    listed(text, ['[', ']'], 0..items.len(), |text, i| json(text, items, i))
+}
+
+/// A value that has no parts, and is no null.
+fn single(column: &ArrayRef, row: usize) -> Result<Json> {
     let real = |x: f64| match Number::from_f64(x) {
         Some(n) => Json::Number(n),
         // JSON has no number for it; Spark writes "NaN".
@@ -96,25 +146,8 @@ fn json(column: &ArrayRef, row: usize) -> Result<Json> {
             }
         }
         DataType::Binary => Json::String(base64(column.as_binary::<i32>().value(row))),
-        DataType::List(_) => array(&column.as_list::<i32>().value(row))?,
-        DataType::LargeList(_) => array(&column.as_list::<i64>().value(row))?,
-        DataType::Struct(fields) => {
-            let parts = fields.iter().zip(column.as_struct().columns());
-            let named =
-                parts.filter(|(_, part)| !is_null(part, row)).map(|(field, part)| Ok((field.name().clone(), json(part, row)?)));
-            Json::Object(named.collect::<Result<Map<_, _>>>()?)
-        }
-        DataType::Map(..) => {
-            let entries = column.as_map().value(row);
-            let pair = |i| Ok((text(entries.column(0), i)?.unwrap_or_default(), json(entries.column(1), i)?));
-            Json::Object((0..entries.len()).map(pair).collect::<Result<Map<_, _>>>()?)
-        }
         _ => Json::String(text(column, row)?.unwrap_or_default()),
     })
-}
-
-fn array(items: &ArrayRef) -> Result<Json> {
-    Ok(Json::Array((0..items.len()).map(|i| json(items, i)).collect::<Result<_>>()?))
 }
 
 /// The text of bytes in JSON, by RFC 4648.

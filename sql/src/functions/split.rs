@@ -1,17 +1,18 @@
-//! Functions of Spark that neither DataFusion nor datafusion-spark has in this build: `split`.
+//! `split`: the parts of a text.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringBuilder};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use regex::Regex;
 
+use super::{constant, plan};
+
 /// `split(text, regex)`: the parts of a text between the matches of a regular expression.
-pub(crate) fn split() -> ScalarUDF {
+pub(super) fn split() -> ScalarUDF {
     ScalarUDF::from(Split { signature: Signature::any(2, Volatility::Immutable) })
 }
 
@@ -35,20 +36,11 @@ impl ScalarUDFImpl for Split {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [text, pattern] = &args.args[..] else { return plan("split takes a text and a pattern") };
-        let pattern = match pattern {
-            ColumnarValue::Scalar(
-                ScalarValue::Utf8(Some(p)) | ScalarValue::LargeUtf8(Some(p)) | ScalarValue::Utf8View(Some(p)),
-            ) => p,
-            _ => return plan("the pattern of split is a text in quotes"),
-        };
+        let Some(pattern) = constant(pattern) else { return plan("the pattern of split is a text in quotes") };
         let pattern = Pattern::of(pattern)?;
         let texts = text.to_array(args.number_rows)?;
         Ok(ColumnarValue::Array(parts(&texts, &pattern)?))
     }
-}
-
-fn plan<T>(reason: &str) -> Result<T> {
-    Err(DataFusionError::Plan(reason.to_owned()))
 }
 
 /// A pattern without special characters is found without a regular expression.
