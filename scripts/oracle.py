@@ -388,6 +388,34 @@ def judge_posted(plans, step, records, sent, found):
     return Verdict(lost, twice, wrong, sum(found.lines.values()), notes)
 
 
+# --- words of a job in SQL -------------------------------------------------------------------------------------------
+
+
+def judge_copies(records, copies):
+    """Judges files that have each word of the input once. `records[partition][offset]` are the words, `copies` is how often each was found."""
+    came = collections.Counter(itertools.chain.from_iterable(there.values() for there in records.values()))
+    missing, more = came - copies, copies - came
+    notes = [f"{n} of {word} are in no file" for word, n in missing.items()]
+    notes += [f"{n} of {word} are in the files, and did not come" for word, n in more.items()]
+    twice = sum(n for word, n in more.items() if word in came)
+    return Verdict(sum(missing.values()), twice, sum(more.values()) - twice, sum(copies.values()), notes)
+
+
+def judge_table(records, rows):
+    """Judges a table that has the last total of each word: pairs of a word and a number."""
+    came = collections.Counter(itertools.chain.from_iterable(there.values() for there in records.values()))
+    lost, twice, wrong, notes = 0, 0, 0, []
+    for word in sorted(came.keys() | {word for word, _ in rows}):
+        have = [n for other, n in rows if other == word]
+        if have == [came.get(word)]:
+            continue
+        lost += not have
+        twice += max(0, len(have) - 1)
+        wrong += bool(have) and any(n != came.get(word) for n in have)
+        notes.append(f"{word} came {came.get(word)} times, and the table has {have}")
+    return Verdict(lost, twice, wrong, len(rows), notes)
+
+
 # --- Kafka ---------------------------------------------------------------------------------------------------------
 
 

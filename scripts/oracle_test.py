@@ -386,6 +386,32 @@ class PostedWords(unittest.TestCase):
         self.assertNotEqual(self.judged(plans=[self.plans[0], self.plans[1]._replace(ranges=[(0, 3, 4)]), self.plans[2]]), (0, 0, 0))
 
 
+class WordsOfSql(unittest.TestCase):
+    """Files with each word, and a table with the last total of each."""
+
+    records = {0: {0: "a", 1: "b", 3: "a"}, 1: {0: "a", 1: "c"}}
+    copies = collections.Counter({"a": 3, "b": 1, "c": 1})
+    totals = [("a", 3), ("b", 1), ("c", 1)]
+
+    def test_no_fault(self):
+        self.assertEqual(oracle.judge_copies(self.records, self.copies)[:4], (0, 0, 0, 5))
+        self.assertEqual(oracle.judge_table(self.records, self.totals)[:4], (0, 0, 0, 3))
+
+    def test_faults_of_files(self):
+        for word in self.copies:
+            self.assertEqual(oracle.judge_copies(self.records, self.copies - collections.Counter([word]))[:3], (1, 0, 0))
+            self.assertEqual(oracle.judge_copies(self.records, self.copies + collections.Counter([word]))[:3], (0, 1, 0))
+        self.assertEqual(oracle.judge_copies(self.records, self.copies + collections.Counter(["d"]))[:3], (0, 0, 1))
+
+    def test_faults_of_the_table(self):
+        for i, (word, n) in enumerate(self.totals):
+            others = self.totals[:i] + self.totals[i + 1 :]
+            self.assertEqual(oracle.judge_table(self.records, others)[:3], (1, 0, 0))
+            self.assertEqual(oracle.judge_table(self.records, [*self.totals, (word, n)])[:3], (0, 1, 0))
+            self.assertEqual(oracle.judge_table(self.records, [*others, (word, n + 1)])[:3], (0, 0, 1))
+        self.assertEqual(oracle.judge_table(self.records, [*self.totals, ("d", 1)])[:3], (0, 0, 1))
+
+
 if __name__ == "__main__":
     result = unittest.main(exit=False).result
     broken = len({str(test) for test, _ in result.failures + result.errors})
