@@ -126,14 +126,22 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn every_method_that_the_page_of_sparks_api_names_exists() {
     let code: String = rust_files::below("src").iter().map(|path| read(path)).collect();
-    let is_method = |name: &str| ["(", "<"].iter().any(|next| code.contains(&format!("pub fn {name}{next}")));
+    let listener = read("src/metrics/listener.rs");
+    let is_method = |name: &str| match name.rsplit_once("::") {
+        // The methods of a trait have no `pub`.
+        Some(("StreamingListener", callback)) => listener.contains(&format!("fn {callback}(")),
+        parts => {
+            let name = parts.map_or(name, |(_, method)| method);
+            ["(", "<"].iter().any(|next| code.contains(&format!("pub fn {name}{next}")))
+        }
+    };
     let page = read("docs/spark-api.md");
     let (mut wrong, mut methods) = (Vec::new(), 0);
     for row in rows(&page) {
         // The last table is about arguments. It has two columns.
         let [spark, here, ref rest @ ..] = row[..] else { panic!("{row:?}") };
         let names = if rest.is_empty() { quoted("") } else { quoted(here) };
-        let missing = names.inspect(|_| methods += 1).filter(|name| !is_method(name.split("::").last().unwrap()));
+        let missing = names.inspect(|_| methods += 1).filter(|name| !is_method(name));
         wrong.extend(missing.map(|name| format!("{name}, for {spark}, is no public method")));
         if here.is_empty() && rest.iter().all(|why| why.is_empty()) {
             wrong.push(format!("{spark} has neither a name nor a reason"));
@@ -145,6 +153,62 @@ fn every_method_that_the_page_of_sparks_api_names_exists() {
     }
     assert!(methods > 40, "{methods}");
     assert!(wrong.is_empty(), "docs/spark-api.md:\n{}", wrong.join("\n"));
+}
+
+/// The public methods of Spark 3 and 4, by the type that has them. `KafkaUtils` has those of the older Kafka 0.8, too.
+const OF_SPARK: [(&str, &str); 6] = [
+    (
+        "DStream",
+        "cache checkpoint compute context count countByValue countByValueAndWindow countByWindow dependencies filter flatMap \
+         foreachRDD glom map mapPartitions persist print reduce reduceByWindow repartition saveAsObjectFiles saveAsTextFiles \
+         slice slideDuration transform transformWith union window",
+    ),
+    (
+        "PairDStreamFunctions",
+        "cogroup combineByKey flatMapValues fullOuterJoin groupByKey groupByKeyAndWindow join leftOuterJoin mapValues mapWithState \
+         reduceByKey reduceByKeyAndWindow rightOuterJoin saveAsHadoopFiles saveAsNewAPIHadoopFiles updateStateByKey",
+    ),
+    (
+        "StreamingContext",
+        "addStreamingListener awaitTermination awaitTerminationOrTimeout binaryRecordsStream checkpoint fileStream getActive \
+         getActiveOrCreate getOrCreate getState jarOfClass queueStream rawSocketStream receiverStream remember \
+         removeStreamingListener socketStream socketTextStream sparkContext start stop textFileStream transform union",
+    ),
+    (
+        "StreamingListener",
+        "onBatchCompleted onBatchStarted onBatchSubmitted onOutputOperationCompleted onOutputOperationStarted onReceiverError \
+         onReceiverStarted onReceiverStopped onStreamingStarted",
+    ),
+    ("KafkaUtils", "createDirectStream createRDD createStream"),
+    (
+        "PySpark's DStream",
+        "cache checkpoint cogroup combineByKey context count countByValue countByValueAndWindow countByWindow filter flatMap \
+         flatMapValues foreachRDD fullOuterJoin glom groupByKey groupByKeyAndWindow join leftOuterJoin map mapPartitions \
+         mapPartitionsWithIndex mapValues partitionBy persist pprint reduce reduceByKey reduceByKeyAndWindow reduceByWindow \
+         repartition rightOuterJoin saveAsTextFiles slice transform transformWith union updateStateByKey window",
+    ),
+];
+
+/// Sections with methods of streams. `checkpoint`, `transform` and `union` are methods of a context, too.
+const OF_STREAMS: [&str; 4] = ["DStream", "Pairs", "State and windows", "Only in PySpark"];
+
+#[test]
+fn the_page_of_sparks_api_has_every_method_of_spark() {
+    let page = read("docs/spark-api.md");
+    let sections = page.split("\n## ").skip(1).filter_map(|section| section.split_once("\n\n"));
+    let (streams, others): (Vec<_>, Vec<_>) = sections.partition(|(head, _)| OF_STREAMS.contains(head));
+    let named = |sections: &[(&str, &str)]| -> Vec<String> {
+        let rows = sections.iter().flat_map(|(_, text)| rows(text));
+        rows.flat_map(|row| quoted(row[0]).map(str::to_owned).collect::<Vec<_>>()).collect()
+    };
+    let (streams, others) = (named(&streams), named(&others));
+    let mut missing = Vec::new();
+    for (of, names) in OF_SPARK {
+        let there = if ["StreamingContext", "StreamingListener", "KafkaUtils"].contains(&of) { &others } else { &streams };
+        let absent = names.split_whitespace().filter(|name| !there.iter().any(|n| n == name));
+        missing.extend(absent.map(|name| format!("{name} of {of}")));
+    }
+    assert!(missing.is_empty(), "docs/spark-api.md has no row for {missing:?}");
 }
 
 /// docs/architecture.md names each file of these folders. It names other folders as a whole.

@@ -9,7 +9,7 @@ from conftest import run
 import tidemill
 import tidemill.streaming
 from tidemill import SparkContext
-from tidemill.streaming import StreamingContext, kafka, kinesis
+from tidemill.streaming import StreamingContext, kafka, kinesis, listener
 
 PAGE = Path(__file__).parents[2] / "docs" / "spark-api.md"
 
@@ -160,15 +160,21 @@ def test_a_shared_variable(name, sc):
 @pytest.mark.parametrize("name", names("The context"))
 def test_a_method_of_the_context(name, sc):
     ssc = StreamingContext(sc, 0.05)
-    if name == "getState":
-        assert "getActive()" in hint(ssc, name)
+    if name in StreamingContext._HINTS:
+        assert hint(ssc, name)
         return
+    assert hasattr(ssc, name)
     ssc.remember(1)
     ssc.queueStream([[1]]).pprint()
     ssc.start()
     assert StreamingContext.getActive() is ssc
     ssc.stop(stopSparkContext=False)
     assert StreamingContext.getActive() is None and SparkContext.getOrCreate() is sc
+
+
+@pytest.mark.parametrize("name", names("Listeners"))
+def test_a_method_of_listeners(name):
+    assert callable(getattr(listener.StreamingListener, name))
 
 
 @pytest.mark.parametrize("name", names("Sources"))

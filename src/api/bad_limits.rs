@@ -26,7 +26,7 @@ impl Builder {
     /// assert!(seen.rows().iter().all(|n| *n == 1), "nothing of the second batch is out");
     /// ```
     pub fn max_bad(self, most: MaxBad) -> Self {
-        self.set(move |c| c.runtime.max_bad = Some(most))
+        self.option("max_bad", Some(most), |r| &mut r.max_bad)
     }
 
     /// The most bad records in a row that a fallible verb may find in a partition. Default: no limit.
@@ -51,6 +51,6 @@ impl Builder {
     /// assert!(!seen.rows().contains(&2), "y and z follow one another, so the job ended");
     /// ```
     pub fn max_bad_in_a_row(self, most: u64) -> Self {
-        self.set(move |c| c.runtime.max_bad_in_a_row = Some(most))
+        self.option("max_bad_in_a_row", Some(most), |r| &mut r.max_bad_in_a_row)
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Settings are applied in the order of the calls, and checked together when the job starts.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::backpressure::Backpressure;
+use crate::api::calls::Calls;
 use crate::api::config::{CatchUp, Config, RuntimeArgs};
 use crate::core::error::Result;
 use crate::metrics::StreamingListener;
@@ -13,7 +15,8 @@ use crate::metrics::StreamingListener;
 type Setting = Box<dyn FnOnce(&mut Config) + Send>;
 
 /// The settings of a job. Made by [`StreamingContext::builder`](crate::api::context::StreamingContext::builder); a later call
-/// replaces an earlier one.
+/// replaces an earlier one. Calls that contradict each other are an error at the start: see [`runtime`](Builder::runtime) and
+/// [`checkpoint`](Builder::checkpoint).
 ///
 /// ```
 /// use tidemill::prelude::*;
@@ -40,11 +43,12 @@ pub struct Builder {
     name: String,
     interval: Duration,
     settings: Vec<Setting>,
+    calls: Calls,
 }
 
 impl Builder {
     pub(crate) fn new(name: String, interval: Duration) -> Self {
-        Builder { name, interval, settings: Vec::new() }
+        Builder { name, interval, settings: Vec::new(), calls: Calls::default() }
     }
 
     pub(crate) fn set(mut self, setting: impl FnOnce(&mut Config) + Send + 'static) -> Self {
@@ -52,7 +56,16 @@ impl Builder {
         self
     }
 
-    /// Takes all arguments of the command line. Call it first: it replaces what earlier calls set.
+    /// Sets a runtime option, which the command line has too.
+    pub(crate) fn option<T>(mut self, name: &'static str, value: T, field: fn(&mut RuntimeArgs) -> &mut T) -> Self
+    where
+        T: Clone + Debug + PartialEq + Send + 'static,
+    {
+        self.calls.option(name, value.clone(), field);
+        self.set(move |c| *field(&mut c.runtime) = value)
+    }
+
+    /// Takes all arguments of the command line. Call it first: an earlier call that it would undo is an error at the start.
     ///
     /// ```
     /// use clap::Parser;
@@ -63,14 +76,18 @@ impl Builder {
     /// let args = Args::parse_from(["job", "-w", "2", "--conf", "spark.streaming.backpressure.enabled=perhaps"]);
     /// let job = StreamingContext::builder("job", secs(1)).runtime(args.runtime);
     /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("it must be true or false"));
+    ///
+    /// let job = StreamingContext::builder("job", secs(1)).workers(4).runtime(RuntimeArgs::default());
+    /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("call runtime(..) first"));
     /// ```
-    pub fn runtime(self, args: RuntimeArgs) -> Self {
+    pub fn runtime(mut self, args: RuntimeArgs) -> Self {
+        self.calls.runtime(&args);
         self.set(|c| c.runtime = args)
     }
 
     /// Worker threads of each process. Default: 1.
     pub fn workers(self, n: u16) -> Self {
-        self.set(move |c| c.runtime.workers = n)
+        self.option("workers", n, |r| &mut r.workers)
     }
 
     /// The most workers that the job can ever have, in all processes: 1 to 4,096. Default: 128. It is Flink's setting of this name.
@@ -97,7 +114,7 @@ impl Builder {
     /// ```
     #[doc(alias = "setMaxParallelism")]
     pub fn max_parallelism(self, n: u16) -> Self {
-        self.set(move |c| c.runtime.max_parallelism = n)
+        self.option("max_parallelism", n, |r| &mut r.max_parallelism)
     }
 
     /// At most this many batches are closed and not yet computed. Default: 2. At this limit sources wait.
@@ -188,11 +205,12 @@ impl Builder {
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     pub fn queryable(self) -> Self {
-        self.set(|c| c.runtime.queryable = true)
+        self.option("queryable", true, |r| &mut r.queryable)
     }
 
     /// A setting by Spark's name: `spark.streaming.backpressure.*`, `spark.streaming.kafka.maxRatePerPartition`,
-    /// `spark.streaming.receiver.maxRate` or `spark.streaming.receiver.writeAheadLog.enable`. An unknown name is an error at the start. `--conf` overrides these.
+    /// `spark.streaming.receiver.maxRate`, `spark.streaming.receiver.writeAheadLog.enable` or `spark.streaming.stopGracefullyOnShutdown`.
+    /// Another name is an error at the start, which says what does it here. `--conf` overrides these.
     ///
     /// ```
     /// # use tidemill::prelude::*;
@@ -232,7 +250,7 @@ impl Builder {
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     pub fn output_retry(self, time: Duration) -> Self {
-        self.set(move |c| c.runtime.output_retry = Some(time))
+        self.option("output_retry", Some(time), |r| &mut r.output_retry)
     }
 
     /// At most this many tries of a failing output operation before the job fails. Default: no limit but the time of
@@ -243,7 +261,7 @@ impl Builder {
 
     /// Which overdue batch times outputs see. Default: all of them.
     pub fn catch_up(self, what: CatchUp) -> Self {
-        self.set(move |c| c.runtime.catch_up = what)
+        self.option("catch_up", what, |r| &mut r.catch_up)
     }
 
     /// The directory that keeps state and plans when the job ends: a path, `file:///PATH`, or
@@ -252,6 +270,9 @@ impl Builder {
     /// If it has an earlier run of this job, the job continues there. It runs the current code, on any number of workers, with the
     /// guarantees of its sinks (docs/guarantees.md). All processes need the same directory. Default: none. Then state is lost when
     /// the job ends, and a warning says so.
+    ///
+    /// Another directory beside it, by a second call or by `--checkpoint`, is an error at the start. So is
+    /// [`without_checkpoint`](Builder::without_checkpoint).
     ///
     /// ```
     /// use tidemill::prelude::*;
@@ -268,11 +289,15 @@ impl Builder {
     /// }
     /// assert_eq!(seen.rows()[2..], [("a".into(), 2), ("b".into(), 1), ("c".into(), 1)]);
     /// # std::fs::remove_dir_all(dir).unwrap();
+    ///
+    /// let job = StreamingContext::builder("counts", secs(1)).checkpoint("/tmp/states").without_checkpoint();
+    /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("leave one of the two out"));
     /// ```
     #[doc(alias = "get_or_create")]
     #[doc(alias = "getOrCreate")]
-    pub fn checkpoint(self, dir: impl Into<std::path::PathBuf>) -> Self {
+    pub fn checkpoint(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
         let dir = dir.into();
+        self.calls.directory(format!("checkpoint({dir:?})"), Some(dir.clone()));
         self.set(|c| c.runtime.checkpoint = Some(dir))
     }
 
@@ -284,11 +309,12 @@ impl Builder {
     /// assert!(job.run(|_| Ok(())).unwrap_err().to_string().contains("the nearest above it is 4000 ms"));
     /// ```
     pub fn checkpoint_interval(self, every: Duration) -> Self {
-        self.set(move |c| c.runtime.checkpoint_interval = Some(every))
+        self.option("checkpoint_interval", Some(every), |r| &mut r.checkpoint_interval)
     }
 
     /// Runs without a checkpoint directory, and without the warning that state is lost when the job ends.
-    pub fn without_checkpoint(self) -> Self {
+    pub fn without_checkpoint(mut self) -> Self {
+        self.calls.directory("without_checkpoint()".into(), None);
         self.set(|c| (c.runtime.checkpoint, c.warns) = (None, false))
     }
 
@@ -309,7 +335,7 @@ impl Builder {
     /// ```
     #[doc(alias = "spark.ui.port")]
     pub fn listen(self, address: std::net::SocketAddr) -> Self {
-        self.set(move |c| c.runtime.listen = Some(address))
+        self.option("listen", Some(address), |r| &mut r.listen)
     }
 
     /// Adds a listener, which hears of every batch from the first one on. For the rules of listeners see
@@ -352,8 +378,7 @@ impl Builder {
     /// ```
     #[doc(alias = "OpenTelemetry")]
     pub fn otlp(self, url: &str) -> Self {
-        let url = url.to_owned();
-        self.set(move |c| c.runtime.otlp = Some(url))
+        self.option("otlp", Some(url.to_owned()), |r| &mut r.otlp)
     }
 
     /// Adds a computation over queryable views at the start, as [`JobHandle::add`](crate::job::JobHandle::add) does while the job runs:
@@ -438,6 +463,7 @@ impl Builder {
     }
 
     pub(crate) fn config(self) -> Result<Config> {
+        self.calls.check()?;
         let mut config = Config::new(self.name, self.interval)?;
         for setting in self.settings {
             setting(&mut config);

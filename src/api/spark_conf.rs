@@ -5,7 +5,7 @@ use crate::api::config::Config;
 use crate::core::error::{Error, Result};
 
 /// The known settings. docs/guide/coming-from-spark.md lists them too.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "spark.streaming.backpressure.enabled",
     "spark.streaming.backpressure.initialRate",
     "spark.streaming.backpressure.pid.proportional",
@@ -16,6 +16,31 @@ const KNOWN: [&str; 10] = [
     "spark.streaming.kafka.maxRatePerPartition",
     "spark.streaming.receiver.maxRate",
     "spark.streaming.receiver.writeAheadLog.enable",
+    "spark.streaming.stopGracefullyOnShutdown",
+];
+
+/// Spark's settings that are none here, by the beginning of their names: what does it here, or why nothing does. The first one counts.
+const NOT_HERE: [(&str, &str); 17] = [
+    ("spark.streaming.blockInterval", "rows of a receiver are not cut into blocks; repartition spreads them over the workers"),
+    ("spark.streaming.concurrentJobs", "Builder::batches_in_flight says how many batches may be closed and not yet computed"),
+    ("spark.streaming.driver.writeAheadLog.", "plans are in the checkpoint directory, if there is one: --checkpoint DIR"),
+    ("spark.streaming.dynamicAllocation.", "tidemill rescale changes the workers and processes of a running job"),
+    ("spark.streaming.fileStream.minRememberDuration", "TextFileSource::max_age sets it for each source; the default is any age"),
+    (
+        "spark.streaming.gracefulStopTimeout",
+        "a graceful stop has no time limit; a second signal, or stop_now, ends the job at once",
+    ),
+    ("spark.streaming.kafka.allowNonConsecutiveOffsets", "gaps between offsets are always allowed"),
+    ("spark.streaming.kafka.consumer.", "a consumer lives as long as the job, so none is cached; KafkaSource::params sets it up"),
+    ("spark.streaming.kafka.minRatePerPartition", "with backpressure each partition gets at least one record of a batch"),
+    ("spark.streaming.receiver.writeAheadLog.", "the log of receivers has only spark.streaming.receiver.writeAheadLog.enable"),
+    ("spark.streaming.streamingListeners", "Builder::streaming_listener adds a listener"),
+    ("spark.streaming.ui.retainedBatches", "the page always keeps the last 1,000 batches"),
+    ("spark.streaming.unpersist", "a batch is always dropped after its last reader"),
+    ("spark.app.name", "StreamingContext::builder takes the name of the job"),
+    ("spark.executor.", "there are no executors; -w N and -n M set the workers and processes"),
+    ("spark.master", "-w N and -n M set the workers and processes"),
+    ("spark.ui.", "--listen ADDR:PORT serves the page of the job"),
 ];
 
 /// `NAME=VALUE` of a command line.
@@ -57,14 +82,23 @@ pub(crate) fn apply(config: &mut Config, settings: &[(String, String)]) -> Resul
             "kafka.maxRatePerPartition" => config.max_rate_per_partition = whole()?,
             "receiver.maxRate" => config.max_rate_of_receivers = whole()?,
             "receiver.writeAheadLog.enable" => config.receiver_log = switch()?,
-            _ => {
-                return Err(Error::config(format!("{name} is not a known setting; the known settings are {}", KNOWN.join(", "))));
-            }
+            // A signal always does it.
+            "stopGracefullyOnShutdown" => switch()?.then_some(()).ok_or_else(|| {
+                wrong("it can only be true: a signal stops a job after a last batch, and a second one ends it at once")
+            })?,
+            _ => return Err(unknown(name)),
         }
     }
     b.check()?;
     config.backpressure = on.then_some(b);
     Ok(())
+}
+
+fn unknown(name: &str) -> Error {
+    Error::config(match NOT_HERE.iter().find(|(start, _)| name.starts_with(start)) {
+        Some((_, why)) => format!("{name} is not a setting of tidemill: {why}"),
+        None => format!("{name} is not a known setting; the known settings are {}", KNOWN.join(", ")),
+    })
 }
 
 impl Config {
@@ -124,10 +158,17 @@ mod tests {
             ("spark.streaming.backpressure.initialRate", "fast", "a number"),
             ("spark.streaming.backpressure.rateEstimator", "mine", "the only estimator is pid"),
             ("spark.streaming.kafka.maxRatePerPartition", "0", "1 or more"),
-            ("spark.executor.memory", "4g", "spark.streaming.backpressure.enabled"),
+            ("spark.streaming.stopGracefullyOnShutdown", "false", "it can only be true"),
+            ("spark.streaming.stopGracefullyOnShutdown", "no", "true or false"),
+            ("spark.executor.memory", "4g", "there are no executors"),
+            ("spark.streaming.backpresure.enabled", "true", "spark.streaming.backpressure.enabled"),
         ] {
             let e = with(&[(name, value)]).unwrap_err().to_string();
             assert!(e.contains(name) && e.contains(expected), "{e}");
+        }
+        for (name, why) in NOT_HERE {
+            let e = with(&[(name, "1")]).unwrap_err().to_string();
+            assert!(e.contains(name) && e.contains(why), "{e}");
         }
         assert!(pair("enabled").unwrap_err().contains("=true"));
         assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));

@@ -47,6 +47,7 @@ impl JobHandle {
     ///
     /// # Errors
     /// The error that ended the job. A stop is not an error.
+    #[doc(alias = "awaitTermination")]
     pub fn await_termination(self) -> Result<Summary> {
         self.wait(None).unwrap_or_else(|| Ok(Summary::default()))
     }
@@ -72,6 +73,7 @@ impl JobHandle {
     /// job.stop_now()?;
     /// # Ok::<(), tidemill::Error>(())
     /// ```
+    #[doc(alias = "awaitTerminationOrTimeout")]
     pub fn await_termination_or_timeout(&self, timeout: Duration) -> Result<bool> {
         match self.wait(Some(timeout)) {
             None => Ok(false),
@@ -400,6 +402,7 @@ impl JobHandle {
     /// assert_eq!(listener.0.load(Ordering::SeqCst), 2);
     /// # Ok::<(), tidemill::Error>(())
     /// ```
+    #[doc(alias = "addStreamingListener")]
     pub fn add_streaming_listener(&self, listener: Arc<dyn StreamingListener>) {
         self.metrics.listen(listener);
     }

@@ -28,9 +28,12 @@ use crate::metrics::batch::BatchInfo;
 /// ```
 pub trait StreamingListener: Send + Sync {
     /// The batch time has come, and the batch is being sealed.
+    #[doc(alias = "onBatchStarted")]
     fn on_batch_started(&self, _batch: &BatchInfo) {}
     /// The batch is sealed: its ranges are known.
+    #[doc(alias = "onBatchSubmitted")]
     fn on_batch_planned(&self, _batch: &BatchInfo) {}
     /// Every output has processed the batch.
+    #[doc(alias = "onBatchCompleted")]
     fn on_batch_completed(&self, _batch: &BatchInfo) {}
 }

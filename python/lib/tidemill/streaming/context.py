@@ -42,11 +42,14 @@ class StreamingContext:
     _active: StreamingContext | None = None
 
     _HINTS: ClassVar = {
+        "binaryFiles": "use textFileStream(directory), or binaryRecordsStream(directory, recordLength)",
         "fileStream": "use textFileStream(directory)",
         "rawSocketStream": "use socketTextStream(host, port)",
         "receiverStream": "a receiver of your own writes to Kafka, or serves lines for socketTextStream",
         "socketStream": "use socketTextStream(host, port)",
         "getState": "use getActive(), or awaitTerminationOrTimeout(0)",
+        "jarOfClass": "there is no Java here",
+        "removeStreamingListener": "a listener hears of batches until the job ends; it may ignore them",
         "_jssc": "there is no Java here",
         "_jvm": "there is no Java here",
     }
