@@ -45,6 +45,7 @@ mod parquet;
 mod session;
 mod dialect;
 mod names;
+mod overflow;
 mod spark_aggregates;
 mod window_names;
 mod functions;

@@ -25,6 +25,7 @@ use crate::dialect::Spark;
 use crate::error::{Result, SqlError};
 use crate::functions;
 use crate::names::{self, Names};
+use crate::overflow::FailOnOverflow;
 use crate::planner::SparkOperators;
 use crate::rows::Columns;
 use crate::streaming::{self, Definitions};
@@ -90,9 +91,10 @@ impl TableSession {
         // side (its issue 23010). The rules of logical plans move conditions and columns, too.
         let mut rules = PhysicalOptimizer::new().rules;
         rules.retain(|rule| !rule.name().starts_with("FilterPushdown") && rule.name() != "ProjectionPushdown");
+        rules.push(Arc::new(FailOnOverflow));
         let state = state.with_physical_optimizer_rules(rules);
         let context = SessionContext::new_with_state(state.build());
-        context.register_udf(functions::split());
+        functions::all().into_iter().for_each(|function| context.register_udf(function));
         context.register_udaf(average::average());
         TableSession(Arc::new(Shared {
             context,
@@ -344,7 +346,7 @@ fn renamed(plan: LogicalPlan, names: &[Option<String>]) -> Result<LogicalPlan, D
 }
 
 /// The one statement of a text.
-fn statement(sql: &str) -> Result<Statement, String> {
+pub(crate) fn statement(sql: &str) -> Result<Statement, String> {
     let parsed = DFParserBuilder::new(sql).with_dialect(&Spark).build().and_then(|mut parser| parser.parse_statements());
     let mut statements = parsed.map_err(|e| e.strip_backtrace())?;
     match (statements.pop_front(), statements.len()) {

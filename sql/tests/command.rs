@@ -134,6 +134,47 @@ fn trips_go_to_files_and_stations_to_the_console() {
 }
 
 #[test]
+fn windows_close_by_the_watermark_of_a_table_or_view() {
+    let json = |rows: &[(&str, &str)]| -> String {
+        rows.iter().map(|(station, at)| format!("{{\"station\": \"{station}\", \"at\": \"2026-11-30 10:00:{at}\"}}\n")).collect()
+    };
+    let trips = json(&[("Ferry", "01"), ("Ferry", "09"), ("Market", "12")]);
+    // The time of the last row closes the windows before it.
+    let later = json(&[("Ferry", "59")]);
+    let windows = "CREATE TABLE out USING json OPTIONS (path 'out');
+                   INSERT INTO out SELECT station, count(*) AS n FROM trips GROUP BY window(at, '10 seconds'), station;";
+    let table = "CREATE TABLE trips (station STRING, at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '5' SECOND)
+                 USING json OPTIONS (path 'trips', maxFilesPerTrigger '1', idleAfter '1 minute');";
+    let view = "CREATE TABLE lines (value STRING) USING text OPTIONS (path 'trips', maxFilesPerTrigger '1');
+                CREATE VIEW trips (WATERMARK FOR at AS at - INTERVAL '5 seconds') AS
+                SELECT trip.station AS station, trip.at AS at
+                FROM (SELECT from_json(value, 'station STRING, at TIMESTAMP') AS trip FROM lines) t;";
+    for source in [table, view] {
+        let sql = format!("{source} {windows}");
+        let dir = Dir::new("watermark", &[("trips/a.json", &trips), ("trips/b.json", &later), ("windows.sql", &sql)]);
+        printed(&dir, &dir.0.join("windows.sql"), "2");
+        let mut rows: Vec<String> = Vec::new();
+        for batch in std::fs::read_dir(dir.0.join("out")).unwrap() {
+            for part in std::fs::read_dir(batch.unwrap().path()).unwrap() {
+                rows.extend(std::fs::read_to_string(part.unwrap().path()).unwrap().lines().map(str::to_owned));
+            }
+        }
+        rows.sort();
+        assert_eq!(rows, [r#"{"station":"Ferry","n":2}"#, r#"{"station":"Market","n":1}"#], "{source}");
+    }
+}
+
+#[test]
+fn a_file_that_is_read_again_is_joined() {
+    let sql = "CREATE TABLE lines (value STRING) USING text OPTIONS (path 'in');
+               CREATE TABLE docks (name STRING, docks INT) USING csv OPTIONS (path 'docks.csv', stream 'false', reload 'true');
+               SELECT value, docks FROM lines JOIN docks ON value = name;";
+    let dir = Dir::new("reload", &[("in/a.txt", "Ferry\nHill\n"), ("docks.csv", "Ferry,27\n"), ("docks.sql", sql)]);
+    let out = printed(&dir, &dir.0.join("docks.sql"), "2");
+    assert!(out.contains("|Ferry|   27|"), "{out}");
+}
+
+#[test]
 fn statements_are_typed_and_a_wrong_one_does_not_end_the_session() {
     let dir = Dir::new("typed", &[("in/a.json", "{\"n\": 1}\n{\"n\": 2}\n")]);
     let mut program = command(&dir, &["--once", "--interval", "100ms", "--quiet"]).spawn().unwrap();

@@ -159,7 +159,7 @@ fn what_is_wrong_with_a_reader_is_an_error_before_the_start() {
     for (format, says) in [
         ("orc", "there is no format orc; say csv"),
         ("", "no format is given"),
-        ("parquet", "session.read().parquet"),
+        ("parquet", "format parquet needs the option path"),
         ("socket", "needs the option port"),
     ] {
         let error = fault(move |reader| reader.format(format).load());
@@ -333,8 +333,8 @@ fn what_is_wrong_with_a_writer_is_an_error_before_the_start() {
         (|f, ssc| f.write_stream().format("csv").start(ssc), "needs the option path"),
         (|f, ssc| f.write_stream().format("console").output_mode("complete").start(ssc), "Complete"),
         (
-            |f, ssc| f.write_stream().format("csv").option("path", "/tmp/x").option("compression", "gzip").start(ssc),
-            "no option compression",
+            |f, ssc| f.write_stream().format("csv").option("path", "/tmp/x").option("compression", "lzo").start(ssc),
+            "there are none and gzip",
         ),
         (|f, ssc| f.write_stream().format("noop").option("checkpointLocation", "/c").start(ssc), "--checkpoint DIR"),
         (

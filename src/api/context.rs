@@ -19,6 +19,7 @@ pub(crate) use crate::api::built_graph::{BuiltAdded, BuiltGraph, Check};
 use crate::api::config::Config;
 use crate::api::dstream::DStream;
 pub(crate) use crate::api::port::{CommandQueue, Outbox, Port, SourceHalf};
+use crate::api::states::RegisteredStates;
 use crate::api::stopper::Stopper;
 use crate::connector::source::SharedPlaces;
 use crate::core::data::{BadRecord, Key, type_name};
@@ -31,11 +32,12 @@ use crate::engine::dictionary::Dict;
 use crate::engine::flow::{Flow, RowStream};
 use crate::engine::operator_id::OperatorId;
 use crate::engine::output::{Delivery, NewOutput, OutputChannel, OutputSpec, RowQueue};
-use crate::engine::state::{KeyedState, State, StateHandle, UnbuiltState};
+use crate::engine::state::{KeyedState, StateHandle, UnbuiltState};
 use crate::job::protocol::Event;
 
 /// The handle on which the build closure makes its streams. Spark's `StreamingContext`, without a driver: the closure runs
-/// once on every worker and must build the same graph everywhere.
+/// once on every worker and must build the same graph everywhere. Cheap to clone.
+#[derive(Clone)]
 pub struct StreamingContext<'s> {
     pub(crate) graph: Rc<Graph<'s>>,
 }
@@ -104,9 +106,7 @@ struct Registry<'s> {
     spread: bool,
     /// What outputs write to, and which output it is.
     targets: BTreeMap<String, OperatorId>,
-    states: Vec<State>,
-    /// The operator that keeps each state.
-    stateful: Vec<OperatorId>,
+    states: RegisteredStates,
     checkpoint_every: Option<u64>,
     checks: Vec<Check>,
     queryable: Vec<String>,
@@ -232,29 +232,20 @@ impl<'s> Graph<'s> {
         let mut r = self.registry.borrow_mut();
         let name = operator.name();
         // The operator's line without its ordinal: what the state is and of which types.
-        let line = r.lines.iter().rev().find_map(|l| l.strip_prefix(&name)?.strip_prefix(' ')).unwrap_or_default();
-        let verb = name.split('#').next().unwrap_or_default();
-        let fingerprint = format!("{verb} {line}");
+        let line = r.lines.iter().rev().find_map(|l| l.strip_prefix(&name)?.strip_prefix(' ')).unwrap_or_default().to_owned();
         let handle = StateHandle::new(keeps, self.key_groups());
-        r.states.push(State { name, fingerprint, handle: handle.clone() });
-        r.stateful.push(operator.clone());
-        (r.states.len() - 1, UnbuiltState::new(handle))
+        (r.states.register(operator, &line, handle.clone()), UnbuiltState::new(handle))
     }
 
     /// Gives a state, and the operator that keeps it, the name that the program chose.
     pub fn rename_state(&self, operator: &OperatorId, state: Option<usize>, name: &str) {
-        let Some(state) = state else {
-            return self.report(operator, format!(
-                "\"{name}\" names nothing: this chain has no verb that keeps state, or two with state meet in it; name each before they meet"
-            ));
-        };
-        let mut r = self.registry.borrow_mut();
-        if r.states.iter().any(|s| s.name == name) {
-            drop(r);
-            return self.report(operator, format!("\"{name}\" is taken by another verb that keeps state; names must differ"));
-        }
-        r.states[state].name = name.into();
-        r.stateful[state].rename(name);
+        let renamed = self.registry.borrow_mut().states.rename(state, name);
+        renamed.unwrap_or_else(|reason| self.report(operator, reason));
+    }
+
+    /// Sets what the states are of that are registered from now on. Returns what was set before.
+    pub fn set_states_of(&self, what: Option<Rc<str>>) -> Option<Rc<str>> {
+        self.registry.borrow_mut().states.set_of(what)
     }
 
     /// Sets how often states are saved. The shortest interval of the program counts.
@@ -472,11 +463,11 @@ impl<'s> Graph<'s> {
             return Err(Error::Graph(r.problems));
         }
         // Branches that no output reads have not been built.
-        r.states.retain(|state| state.handle.is_built());
-        r.askable.retain(|name| !r.states.iter().any(|state| state.name == *name));
+        let states = r.states.built();
+        r.askable.retain(|name| !states.iter().any(|state| state.name == *name));
         r.sources.iter_mut().filter(|source| !source.read).for_each(|source| source.enumerator = None);
         let checkpoint_every = r.checkpoint_every.unwrap_or_else(|| self.config.default_checkpoint_every());
-        let Registry { operators, lines, ports, sources, outputs, spread, states, checks, queryable, askable, taps, .. } = r;
+        let Registry { operators, lines, ports, sources, outputs, spread, checks, queryable, askable, taps, .. } = r;
         Ok(BuiltGraph {
             operators,
             lines,

@@ -9,7 +9,7 @@
 use std::cell::{LazyCell, OnceCell};
 use std::rc::Rc;
 
-use crate::api::context::Graph;
+use crate::api::context::{Graph, StreamingContext};
 use crate::api::meta::Meta;
 use crate::core::data::{Data, PartitionId, Rows};
 use crate::core::key_groups::KeyGroups;
@@ -164,6 +164,19 @@ impl<'s, T: 'static> DStream<'s, T> {
     pub(crate) fn wide<U>(&self, order: RowOrder, make: impl FnOnce(&Self) -> RowStream<'s, U> + 's) -> DStream<'s, U> {
         let own = self.clone();
         DStream::new(&self.node.graph, move || make(&own), &[order], self.node.meta.clone())
+    }
+
+    /// The context that the program of this stream is built on. Spark's `context`.
+    ///
+    /// ```
+    /// use tidemill::testing::check;
+    /// // A second source beside the first one.
+    /// let two = |s: &tidemill::prelude::DStream<'_, i32>| s.context().queue_stream(&tidemill::prelude::QueueSource::from_batches([vec![2]]));
+    /// check([vec![1]], move |s| s.union(&two(s)), [vec![1, 2]]);
+    /// ```
+    #[doc(alias = "ssc")]
+    pub fn context(&self) -> StreamingContext<'s> {
+        StreamingContext { graph: self.node.graph.clone() }
     }
 
     /// The inputs of every operator.

@@ -1,4 +1,4 @@
-//! Lines of the fingerprint that a library above this one adds.
+//! What a library above this one says of its verbs: lines of the fingerprint, and what states are of.
 
 use crate::api::context::StreamingContext;
 
@@ -20,5 +20,32 @@ impl StreamingContext<'_> {
     /// ```
     pub fn add_to_fingerprint(&self, line: impl Into<String>) {
         self.graph.add_line(line.into());
+    }
+    /// Builds a part of a program whose states are known by what they are of. A checkpoint finds them by the verb and `what`, as in
+    /// `fold_by_key of counts by word`, and not by their order in the program. Parts may be in each other; the inner one counts.
+    ///
+    /// A library that makes verbs of something else, such as SQL, says what each is. So a part that has changed cannot take the state of another:
+    /// the start lists the states that no part is of. Equal parts are numbered from the second one on. [`DStream::named`] names one state.
+    ///
+    /// [`DStream::named`]: crate::prelude::DStream::named
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = QueueSource::from_batches([vec!["to"]]);
+    /// StreamingContext::builder("known", millis(5))
+    ///     .without_checkpoint()
+    ///     .run(move |ssc| {
+    ///         let words = ssc.queue_stream(&words);
+    ///         let counts = ssc.states_of("counts by word", || words.count_by_value().sum_by_key());
+    ///         counts.update().to_memory(&MemorySink::new());
+    ///         Ok(())
+    ///     })
+    ///     .unwrap();
+    /// ```
+    pub fn states_of<R>(&self, what: &str, build: impl FnOnce() -> R) -> R {
+        let before = self.graph.set_states_of(Some(what.into()));
+        let built = build();
+        self.graph.set_states_of(before);
+        built
     }
 }

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::{KeySpine, ValSpine};
 
-use crate::api::context::Graph;
+use crate::api::context::{Graph, StreamingContext};
 use crate::api::dstream::{DStream, Lazy, lazy};
 use crate::api::meta::Meta;
 use crate::core::data::Change;
@@ -229,6 +229,13 @@ impl<'s, T: 'static> View<'s, T> {
         let node = &self.node;
         let why = node.retracts.clone().or(retracts.map(str::to_string));
         ViewNode::new(&node.graph, node.meta.clone(), form, why)
+    }
+
+    /// The context that the program of this view is built on. An asserting example is at [`DStream::context`].
+    ///
+    /// [`DStream::context`]: crate::prelude::DStream::context
+    pub fn context(&self) -> StreamingContext<'s> {
+        StreamingContext { graph: self.node.graph.clone() }
     }
 
     /// Registers an operator of the verb that is being called: `view VERB` in the fingerprint.

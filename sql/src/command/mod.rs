@@ -1,12 +1,15 @@
-//! The command `tidemill-sql`, which `tidemill sql` runs: jobs that are written in SQL alone. `tidemill query` runs it, too.
+//! The command `tidemill-sql`, which `tidemill sql` runs: jobs that are written in SQL alone. `tidemill query` and `tidemill add` run it, too.
 //!
 //! Not part of the API of the library: it may change with any version.
 
+mod add;
 mod program;
 mod prompt;
 mod query;
 mod script;
+mod verbs;
 mod view_rows;
+mod watermark_clause;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +43,7 @@ struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     Query(query::Args),
+    Add(add::Args),
 }
 
 /// Parses the arguments, runs the statements, and returns the exit code.
@@ -49,8 +53,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), BoxError> {
-    if let Some(What::Query(args)) = &args.what {
-        return query::run(args);
+    match &args.what {
+        Some(What::Query(args)) => return query::run(args),
+        Some(What::Add(args)) => return add::run(args),
+        None => {}
     }
     let stem = args.file.as_ref().and_then(|file| file.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
     let name = args.name.clone().or(stem).unwrap_or_else(|| "sql".to_owned());

@@ -7,10 +7,11 @@ use std::time::Duration;
 use tidemill::prelude::{BoxError, RuntimeArgs, StreamingContext};
 
 use super::script::{Statement, Table, names};
+use super::watermark_clause::watermark;
 use crate::data_frame::quoted;
 use crate::files::ddl;
 use crate::streaming::{StreamTables, StreamingDataFrame, StreamingQueries, Trigger};
-use crate::{OutputMode, TableSession};
+use crate::{DataFrameReader, OutputMode, TableSession};
 
 type Result<T, E = BoxError> = std::result::Result<T, E>;
 
@@ -59,8 +60,13 @@ impl Program {
                     Ok(None)
                 }
             },
-            Statement::CreateView { name, query } => {
+            Statement::CreateView { name, watermark, query } => {
                 match self.session.sql(query) {
+                    Ok(_) if watermark.is_some() => {
+                        return Err(
+                            format!("CREATE VIEW {name}: WATERMARK is for rows of a stream, and this query has none").into()
+                        );
+                    }
                     Ok(view) => {
                         self.replace(name);
                         view.create_or_replace_temp_view(name)?;
@@ -98,7 +104,7 @@ impl Program {
         Ok(queries.await_termination()?)
     }
 
-    /// Loads a table that does not stream: Parquet, and any with the option `stream` = false.
+    /// Loads a table that does not stream: Parquet without the option `stream`, and any with the option `stream` = false.
     fn loaded(&self, table: &Table) -> Result<bool> {
         let mut table = table.clone();
         let streams = match table.take("stream").as_deref().map(str::to_lowercase).as_deref() {
@@ -106,18 +112,17 @@ impl Program {
             Some("true") => true,
             Some("false") => false,
             Some(other) => {
-                return Err(format!("CREATE TABLE {}: option stream is `{other}`; say true or false", table.name).into());
+                return Err(of_table(&table, &format!("option stream is `{other}`; say true or false")).into());
             }
         };
-        if streams {
+        // A file that is read again is a part of each job.
+        if streams || reloads(&mut table)? {
             return Ok(false);
         }
-        let path = table.take("path").ok_or_else(|| format!("CREATE TABLE {} needs the option path", table.name))?;
-        let mut reader = self.session.read().format(&table.format);
-        if let Some(schema) = &table.schema {
-            reader = reader.schema(schema);
+        if watermark(&mut table).map_err(|e| of_table(&table, &e))?.is_some() {
+            return Err(of_table(&table, "WATERMARK is for a stream; leave it out, or stream = 'false'").into());
         }
-        let reader = table.options.iter().fold(reader, |reader, (name, value)| reader.option(name, value));
+        let (reader, path) = reader(&self.session, &mut table)?;
         reader.load(path)?.create_or_replace_temp_view(&table.name)?;
         Ok(true)
     }
@@ -154,6 +159,30 @@ impl Program {
         };
         Ok(writeln!(std::io::stdout(), "{text}")?)
     }
+}
+
+/// What is wrong with a table.
+fn of_table(table: &Table, reason: &str) -> String {
+    format!("CREATE TABLE {}: {reason}", table.name)
+}
+
+/// Takes out whether the table is a file that is read again when it changes.
+fn reloads(table: &mut Table) -> Result<bool> {
+    match table.take("reload").as_deref().map(str::to_lowercase).as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(of_table(table, &format!("option reload is `{other}`; say true or false")).into()),
+    }
+}
+
+/// What reads the files of a table that does not stream, and their path.
+fn reader(session: &TableSession, table: &mut Table) -> Result<(DataFrameReader, String)> {
+    let path = table.take("path").ok_or_else(|| format!("CREATE TABLE {} needs the option path", table.name))?;
+    let mut reader = session.read().format(&table.format);
+    if let Some(schema) = &table.schema {
+        reader = reader.schema(schema);
+    }
+    Ok((table.options.iter().fold(reader, |reader, (name, value)| reader.option(name, value)), path))
 }
 
 fn stated_name(statement: &Statement) -> Option<&str> {
@@ -199,6 +228,13 @@ impl Job {
             match statement {
                 Statement::CreateTable(table) if names(&text, &table.name) => {
                     let mut table = table.clone();
+                    if reloads(&mut table)? {
+                        _ = table.take("stream");
+                        let (reader, path) = reader(&self.session, &mut table)?;
+                        tables.broadcast_file(ssc, &table.name, &reader, path)?;
+                        continue;
+                    }
+                    let watermark = watermark(&mut table).map_err(|e| of_table(&table, &e))?;
                     ["stream", "outputMode", "queryName"].iter().for_each(|option| _ = table.take(option));
                     let mut reader = tables.read_stream(ssc).format(&table.format);
                     // Other formats have columns of their own.
@@ -206,10 +242,18 @@ impl Job {
                         reader = reader.schema(schema);
                     }
                     let reader = table.options.iter().fold(reader, |reader, (name, value)| reader.option(name, value));
-                    let loaded = reader.load().map_err(|e| format!("CREATE TABLE {}: {e}", table.name))?;
+                    let loaded = reader.load().and_then(|loaded| match watermark {
+                        Some((column, watermark)) => loaded.with_watermark(&column, watermark),
+                        None => Ok(loaded),
+                    });
+                    let loaded = loaded.map_err(|e| of_table(&table, &e.to_string()))?;
                     loaded.create_or_replace_temp_view(&table.name)?;
                 }
-                Statement::CreateView { name, query } => tables.create_view(name, query)?,
+                Statement::CreateView { name, watermark: None, query } => tables.create_view(name, query)?,
+                Statement::CreateView { name, watermark: Some(clause), query } => {
+                    let rows = tables.sql(query)?.with_watermark(&clause.column, &*clause.delay)?;
+                    rows.create_or_replace_temp_view(name)?;
+                }
                 _ => {}
             }
         }

@@ -1,10 +1,12 @@
 //! Statements of a file of SQL.
 
+use super::watermark_clause::{WatermarkClause, taken_out};
+
 /// One statement.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Statement {
     CreateTable(Table),
-    CreateView { name: String, query: String },
+    CreateView { name: String, watermark: Option<WatermarkClause>, query: String },
     Insert { table: String, query: String },
     Explain(String),
     Query(String),
@@ -15,6 +17,7 @@ pub(super) enum Statement {
 pub(super) struct Table {
     pub name: String,
     pub schema: Option<String>,
+    pub watermark: Option<WatermarkClause>,
     pub format: String,
     pub options: Vec<(String, String)>,
 }
@@ -34,7 +37,7 @@ pub(super) fn statements(text: &str) -> Result<Vec<Statement>, String> {
 
 /// Whether a text that is typed has its end: a semicolon outside of quotes and comments.
 pub(super) fn is_whole(text: &str) -> bool {
-    let mut scanner = Scanner { text, at: 0 };
+    let mut scanner = Scanner::new(text);
     while let Ok(Some(piece)) = scanner.piece() {
         if piece == ";" {
             return true;
@@ -45,7 +48,7 @@ pub(super) fn is_whole(text: &str) -> bool {
 
 fn split(text: &str) -> Result<Vec<String>, String> {
     let (mut all, mut begin, mut some) = (Vec::new(), 0, false);
-    let mut scanner = Scanner { text, at: 0 };
+    let mut scanner = Scanner::new(text);
     while let Some(piece) = scanner.piece()? {
         if piece == ";" {
             if some {
@@ -63,12 +66,21 @@ fn split(text: &str) -> Result<Vec<String>, String> {
 }
 
 /// Reads pieces: words, quoted texts with their quotes, and single signs.
-struct Scanner<'t> {
+pub(super) struct Scanner<'t> {
     text: &'t str,
     at: usize,
 }
 
 impl<'t> Scanner<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Scanner { text, at: 0 }
+    }
+
+    /// The byte behind the last piece.
+    pub(super) fn place(&self) -> usize {
+        self.at
+    }
+
     fn rest(&self) -> &'t str {
         &self.text[self.at..]
     }
@@ -89,7 +101,7 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    fn piece(&mut self) -> Result<Option<&'t str>, String> {
+    pub(super) fn piece(&mut self) -> Result<Option<&'t str>, String> {
         self.skip();
         let rest = self.rest();
         let Some(first) = rest.chars().next() else { return Ok(None) };
@@ -114,7 +126,7 @@ impl<'t> Scanner<'t> {
         Ok(Some(&rest[..length]))
     }
 
-    fn word(&mut self, word: &str) -> bool {
+    pub(super) fn word(&mut self, word: &str) -> bool {
         let at = self.at;
         let is = self.piece().ok().flatten().is_some_and(|piece| piece.eq_ignore_ascii_case(word));
         if !is {
@@ -123,7 +135,7 @@ impl<'t> Scanner<'t> {
         is
     }
 
-    fn expect(&mut self, word: &str) -> Result<(), String> {
+    pub(super) fn expect(&mut self, word: &str) -> Result<(), String> {
         match self.word(word) {
             true => Ok(()),
             false => Err(format!("{word} is missing before: {}", self.rest().trim().lines().next().unwrap_or("the end"))),
@@ -131,7 +143,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// A name, also in quotes.
-    fn name(&mut self) -> Result<String, String> {
+    pub(super) fn name(&mut self) -> Result<String, String> {
         match self.piece()? {
             Some(piece) => Ok(unquoted(piece)),
             None => Err("the statement ends where a name belongs".to_owned()),
@@ -166,7 +178,7 @@ fn unquoted(piece: &str) -> String {
 }
 
 fn parsed(text: &str) -> Result<Statement, String> {
-    let mut scanner = Scanner { text, at: 0 };
+    let mut scanner = Scanner::new(text);
     if scanner.word("EXPLAIN") {
         return Ok(Statement::Explain(scanner.rest().trim().to_owned()));
     }
@@ -185,8 +197,17 @@ fn parsed(text: &str) -> Result<Statement, String> {
     let _ = scanner.word("TEMPORARY") || scanner.word("TEMP");
     if scanner.word("VIEW") {
         let name = scanner.name()?;
+        scanner.skip();
+        let mut watermark = None;
+        if scanner.rest().starts_with('(') {
+            let (columns, found) = taken_out(scanner.parenthesised()?).map_err(|e| format!("CREATE VIEW {name}: {e}"))?;
+            if let Some(columns) = columns {
+                return Err(format!("CREATE VIEW {name}: the columns {columns} have their names in the query: SELECT .. AS .."));
+            }
+            watermark = found;
+        }
         scanner.expect("AS")?;
-        return Ok(Statement::CreateView { name, query: scanner.rest().trim().to_owned() });
+        return Ok(Statement::CreateView { name, watermark, query: scanner.rest().trim().to_owned() });
     }
     scanner.expect("TABLE").map_err(|_| "CREATE TABLE and CREATE VIEW are what there is to create".to_owned())?;
     if scanner.word("IF") {
@@ -201,7 +222,8 @@ fn table(scanner: &mut Scanner<'_>) -> Result<Table, String> {
     let within = |reason: String, name: &str| format!("CREATE TABLE {name}: {reason}");
     scanner.skip();
     if scanner.rest().starts_with('(') {
-        table.schema = Some(scanner.parenthesised().map_err(|e| within(e, &table.name))?.trim().to_owned());
+        let columns = scanner.parenthesised().and_then(taken_out).map_err(|e| within(e, &table.name))?;
+        (table.schema, table.watermark) = columns;
     }
     loop {
         if scanner.word("USING") {
@@ -230,7 +252,7 @@ fn table(scanner: &mut Scanner<'_>) -> Result<Table, String> {
 
 /// `name 'value'` or `name = 'value'`, with commas between.
 fn options(list: &str) -> Result<Vec<(String, String)>, String> {
-    let mut scanner = Scanner { text: list, at: 0 };
+    let mut scanner = Scanner::new(list);
     let mut options = Vec::new();
     loop {
         scanner.skip();
@@ -249,7 +271,7 @@ fn options(list: &str) -> Result<Vec<(String, String)>, String> {
 
 /// Whether a query names a table.
 pub(super) fn names(query: &str, table: &str) -> bool {
-    let mut scanner = Scanner { text: query, at: 0 };
+    let mut scanner = Scanner::new(query);
     while let Ok(Some(piece)) = scanner.piece() {
         let is_text = piece.starts_with('\'') || piece.starts_with('"');
         if !is_text
@@ -275,10 +297,11 @@ mod tests {
             schema: Some("value STRING, d DECIMAL(5,2)".into()),
             format: "text".into(),
             options: vec![("path".into(), "a;b".into()), ("header".into(), "true".into())],
+            watermark: None,
         };
         let expected = [
             Statement::CreateTable(table),
-            Statement::CreateView { name: "v".into(), query: "select 'it''s; so' /* ; */ from lines".into() },
+            Statement::CreateView { name: "v".into(), watermark: None, query: "select 'it''s; so' /* ; */ from lines".into() },
             Statement::Insert { table: "out".into(), query: "SELECT * FROM v".into() },
             Statement::Explain("select 1".into()),
             Statement::Query("select 2".into()),
@@ -303,6 +326,8 @@ mod tests {
             ("create table t (a INT)", "has no format"),
             ("create table t (a INT using csv", "a ( has no )"),
             ("create table t using csv partitioned by (a)", "`partitioned` is not known"),
+            ("create table t (a INT, watermark for a) using csv", "CREATE TABLE t: write WATERMARK FOR"),
+            ("create view v (a) as select 1", "CREATE VIEW v: the columns a have their names in the query"),
             ("create index i", "CREATE TABLE and CREATE VIEW"),
             ("insert t select 1", "INTO is missing"),
             ("select 'a", "has no end"),

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
@@ -15,6 +16,7 @@ use super::values::{Values, batch};
 use super::{ddl, infer};
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
+use crate::parquet;
 use crate::rows::Columns;
 use crate::session::TableSession;
 
@@ -97,25 +99,26 @@ impl DataFrameReader {
         let schema = self.schema.clone().transpose()?;
         let files = files(path.as_ref(), &self.options).map_err(fault)?;
         if self.format == "parquet" {
-            return crate::parquet::read(&self.session, &thing, &files, &self.options);
+            return parquet::read(&self.session, &thing, &files, &self.options);
         }
         let format = LineFormat::named(&self.format, &self.options).map_err(fault)?;
         let format = format.ok_or_else(|| fault("this is not a format; there are: csv, json, text, parquet".to_owned()))?;
-        let mut options = [&FILE_OPTIONS, known(&self.format)].concat();
-        match format {
-            LineFormat::Csv(_) => options.extend(["header", "inferSchema", "mode"]),
-            LineFormat::Json(_) => options.push("mode"),
-            LineFormat::Text => {}
-        }
+        let options = known_to(&format, &self.format, &FILE_OPTIONS);
         self.options.only(&self.format, &options).map_err(fault)?;
         let schema = match schema {
             Some(schema) => schema,
             None => inferred(&format, &files, &self.options, false).map_err(fault)?,
         };
-        format.check(&schema).map_err(fault)?;
-        let rows = self.rows(&format, &files, &schema).map_err(fault)?;
-        let table = batch(&schema, &rows).map_err(|e| fault(e.to_string()))?;
-        self.session.table_of(schema, vec![table])
+        let lines = self.lines(format, schema).map_err(fault)?;
+        let (mut rows, mut bad) = (Vec::new(), 0);
+        for file in &files {
+            let unreadable = |e: std::io::Error| fault(format!("{} cannot be read: {e}", file.display()));
+            let opened = File::open(file).map_err(unreadable)?;
+            bad += lines.read(&file.display().to_string(), opened, &mut rows).map_err(fault)?;
+        }
+        say_left_out(bad);
+        let table = batch(&lines.schema, &rows).map_err(|e| fault(e.to_string()))?;
+        self.session.table_of(lines.schema, vec![table])
     }
 
     /// [`load`](Self::load) of format `csv`.
@@ -150,34 +153,127 @@ impl DataFrameReader {
         self.format("parquet").load(path)
     }
 
-    fn rows(&self, format: &LineFormat, files: &[PathBuf], schema: &Schema) -> Result<Vec<Values>, String> {
+    /// The same reader of files with these columns.
+    pub(crate) fn with_columns(mut self, schema: Arc<Schema>) -> Self {
+        self.schema = Some(Ok(schema));
+        self
+    }
+
+    /// How lines become rows.
+    fn lines(&self, format: LineFormat, schema: Arc<Schema>) -> Result<Lines, String> {
+        format.check(&schema)?;
         let drops = match self.options.get("mode").map(str::to_ascii_uppercase).as_deref() {
             None | Some("FAILFAST") => false,
             Some("DROPMALFORMED") => true,
             Some(other) => return Err(format!("option mode is `{other}`; there are FAILFAST and DROPMALFORMED")),
         };
         let header = self.options.flag("header")?.unwrap_or(false);
-        let (mut rows, mut bad) = (Vec::new(), 0_u64);
-        for file in files {
-            each_line(file, |at, line| {
-                if header && at == 0 {
-                    return Ok(true);
-                }
-                match line.and_then(|line| format.values(line, schema)) {
-                    Ok(row) => rows.extend(row),
-                    Err(_) if drops => bad += 1,
-                    Err(reason) => {
-                        let remedy = "option mode=DROPMALFORMED leaves such rows out";
-                        return Err(format!("{}, byte {at}: {reason}; {remedy}", file.display()));
-                    }
-                }
-                Ok(true)
-            })?;
+        Ok(Lines { format, schema, header, drops })
+    }
+
+    /// How the content of one file becomes a table. Without a schema the file has it.
+    pub(crate) fn content(&self, path: &Path) -> Result<Content> {
+        let thing = format!("{} {}", self.format, path.display());
+        let schema = self.schema.clone().transpose()?;
+        self.content_with(path, schema).map_err(|reason| SqlError::new(&thing, reason))
+    }
+
+    fn content_with(&self, path: &Path, schema: Option<Arc<Schema>>) -> Result<Content, String> {
+        if self.format == "parquet" {
+            self.options.only("parquet", &[])?;
+            let schema = match schema {
+                Some(schema) => schema,
+                None => parquet::schema(path)?,
+            };
+            return Ok(Content::Parquet(schema));
         }
-        if bad > 0 {
-            tracing::warn!(rows = bad, "rows that do not fit the schema are left out (mode=DROPMALFORMED)");
+        let format = LineFormat::named(&self.format, &self.options)?;
+        let format = format.ok_or("this is not a format; there are: csv, json, text, parquet")?;
+        self.options.only(&self.format, &known_to(&format, &self.format, &[]))?;
+        let schema = match schema {
+            Some(schema) => schema,
+            None => inferred(&format, &[path.to_owned()], &self.options, false)?,
+        };
+        Ok(Content::Lines(self.lines(format, schema)?))
+    }
+}
+
+/// The options of a format of lines, and these.
+fn known_to<'o>(format: &LineFormat, name: &str, more: &[&'o str]) -> Vec<&'o str> {
+    let mut options = [more, known(name)].concat();
+    match format {
+        LineFormat::Csv(_) => options.extend(["header", "inferSchema", "mode"]),
+        LineFormat::Json(_) => options.push("mode"),
+        LineFormat::Text => {}
+    }
+    options
+}
+
+/// How the lines of files become rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Lines {
+    format: LineFormat,
+    schema: Arc<Schema>,
+    /// Whether the first line of a file is left out.
+    header: bool,
+    /// Whether rows that do not fit the schema are left out.
+    drops: bool,
+}
+
+impl Lines {
+    /// Adds the rows of a file. Returns how many were left out.
+    fn read(&self, name: &str, bytes: impl Read, rows: &mut Vec<Values>) -> Result<u64, String> {
+        let mut bad = 0;
+        let unreadable = |e: std::io::Error| format!("{name} cannot be read: {e}");
+        each_line_of(bytes, unreadable, |at, line| {
+            if self.header && at == 0 {
+                return Ok(true);
+            }
+            match line.and_then(|line| self.format.values(line, &self.schema)) {
+                Ok(row) => rows.extend(row),
+                Err(_) if self.drops => bad += 1,
+                Err(reason) => {
+                    let remedy = "option mode=DROPMALFORMED leaves such rows out";
+                    return Err(format!("{name}, byte {at}: {reason}; {remedy}"));
+                }
+            }
+            Ok(true)
+        })?;
+        Ok(bad)
+    }
+}
+
+fn say_left_out(bad: u64) {
+    if bad > 0 {
+        tracing::warn!(rows = bad, "rows that do not fit the schema are left out (mode=DROPMALFORMED)");
+    }
+}
+
+/// How the content of one file becomes a table.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    Lines(Lines),
+    Parquet(Arc<Schema>),
+}
+
+impl Content {
+    pub(crate) fn schema(&self) -> &Arc<Schema> {
+        match self {
+            Content::Lines(lines) => &lines.schema,
+            Content::Parquet(schema) => schema,
         }
-        Ok(rows)
+    }
+
+    /// The table that these bytes are.
+    pub(crate) fn table(&self, bytes: &[u8]) -> Result<RecordBatch, String> {
+        match self {
+            Content::Lines(lines) => {
+                let mut rows = Vec::new();
+                say_left_out(lines.read("the file", bytes, &mut rows)?);
+                batch(&lines.schema, &rows).map_err(|e| e.to_string())
+            }
+            Content::Parquet(schema) => parquet::table(bytes, schema),
+        }
     }
 }
 
@@ -256,18 +352,27 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Calls `f` with the first byte and the text of each line, until it returns false.
-fn each_line(file: &Path, mut f: impl FnMut(u64, Result<&str, String>) -> Result<bool, String>) -> Result<(), String> {
+/// Calls `f` with the first byte and the text of each line of a file, until it returns false.
+fn each_line(file: &Path, f: impl FnMut(u64, Result<&str, String>) -> Result<bool, String>) -> Result<(), String> {
     let unreadable = |e: std::io::Error| format!("{} cannot be read: {e}", file.display());
-    let mut opened = File::open(file).map_err(unreadable)?;
+    each_line_of(File::open(file).map_err(unreadable)?, unreadable, f)
+}
+
+/// The same of any bytes. Those of gzip are unpacked.
+fn each_line_of(
+    mut bytes: impl Read,
+    unreadable: impl Fn(std::io::Error) -> String,
+    mut f: impl FnMut(u64, Result<&str, String>) -> Result<bool, String>,
+) -> Result<(), String> {
     let mut first = Vec::new();
-    opened.by_ref().take(2).read_to_end(&mut first).map_err(unreadable)?;
-    let whole = std::io::Cursor::new(first.clone()).chain(opened);
-    let text: Box<dyn Read> = if first == [0x1f, 0x8b] { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
+    bytes.by_ref().take(2).read_to_end(&mut first).map_err(&unreadable)?;
+    let packed = first == [0x1f, 0x8b];
+    let whole = std::io::Cursor::new(first).chain(bytes);
+    let text: Box<dyn Read + '_> = if packed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
     let (mut reader, mut line, mut at) = (BufReader::new(text), Vec::new(), 0_u64);
     loop {
         line.clear();
-        let read = reader.read_until(b'\n', &mut line).map_err(unreadable)?;
+        let read = reader.read_until(b'\n', &mut line).map_err(&unreadable)?;
         if read == 0 {
             return Ok(());
         }

@@ -11,7 +11,13 @@ use super::tables::{Asked, Step};
 
 /// A result of a step, or why a row has none. The one verb behind it takes it out.
 #[derive(Clone)]
-struct Tried<X>(RefCell<Option<Result<X, String>>>);
+pub(super) struct Tried<X>(RefCell<Option<Result<X, String>>>);
+
+impl<X> Tried<X> {
+    pub(super) fn all(results: Vec<Result<X, String>>) -> Vec<Self> {
+        results.into_iter().map(|x| Tried(RefCell::new(Some(x)))).collect()
+    }
+}
 
 /// The results of a step over the rows of each partition. `batch` makes columns of rows.
 pub(super) fn tried<'s, T: Data, X: Data>(
@@ -21,9 +27,11 @@ pub(super) fn tried<'s, T: Data, X: Data>(
     batch: impl Fn(Vec<T>) -> RecordBatch + 'static,
 ) -> DStream<'s, X> {
     let query = asked.query.to_owned();
-    let each = rows.map_partitions(move |rows: Vec<T>| {
-        attempt(&query, &*step, batch(rows)).into_iter().map(|x| Tried(RefCell::new(Some(x)))).collect::<Vec<_>>()
-    });
+    parted(&rows.map_partitions(move |rows: Vec<T>| Tried::all(attempt(&query, &*step, batch(rows)))), asked)
+}
+
+/// The results. The reasons of rows that have none become bad records.
+pub(super) fn parted<'s, X: Data>(each: &DStream<'s, Tried<X>>, asked: &Asked<'_, 's>) -> DStream<'s, X> {
     let parted = each.try_map(|row: &Tried<X>| row.0.take().expect("a result is taken once").map_err(BoxError::from));
     let (good, errors) = parted.split();
     asked.errors.borrow_mut().push(errors);

@@ -16,6 +16,7 @@ use super::explain::Kept;
 use super::join::{JoinKey, Rows, keyed};
 use super::narrow::with_columns;
 use super::render::{Renderer, Result, schema};
+use crate::overflow;
 
 /// Rows of both sides that belong together.
 type Pairs<'s> = View<'s, (Row, Row)>;
@@ -53,7 +54,7 @@ impl<'s> Renderer<'_, 's> {
         let Some(condition) = &join.filter else { return Ok(pairs) };
         // A condition sees the columns of both sides, also where the result has those of one.
         let both = Arc::new(join.left.schema().join(join.right.schema())?);
-        let condition = self.state.create_physical_expr(condition.clone(), &both)?;
+        let condition = overflow::physical(self.state, condition.clone(), &both)?;
         let (left, right) = (Codec::new(&schema(&join.left))?, Codec::new(&schema(&join.right))?);
         let query = self.query.to_owned();
         // A pair whose condition cannot be computed is a bad record, and left out.

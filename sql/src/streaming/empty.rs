@@ -13,7 +13,8 @@ use super::tables::Table;
 impl<'s> Renderer<'_, 's> {
     /// No rows, in the batches of a stream: that whose name is the first one.
     pub(super) fn empty(&self, empty: &EmptyRelation) -> Result<Rendered<'s>> {
-        let Some((_, table)) = self.streams.iter().min_by_key(|(name, _)| name.as_str()) else {
+        let streams = self.streams.iter().filter(|(_, table)| !matches!(table, Table::File(_)));
+        let Some((_, table)) = streams.min_by_key(|(name, _)| name.as_str()) else {
             return self.refused("a query without a stream", &[], "register a stream, or ask the session for it");
         };
         self.keeps("no rows", Kept::NOTHING);
@@ -24,6 +25,7 @@ impl<'s> Renderer<'_, 's> {
                 Rendered::Growing(source.clone(), none)
             }
             Table::View(view) => Rendered::Changing(view.filter(|_| false), None),
+            Table::File(_) => unreachable!("files are left out above"),
         })
     }
 }

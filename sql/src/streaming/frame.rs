@@ -134,6 +134,7 @@ impl<'s> StreamingDataFrame<'s> {
             session,
             state: &state,
             streams: &streams,
+            context: self.tables.context.get(),
             windows,
             notes: &self.notes,
             late: &self.late,

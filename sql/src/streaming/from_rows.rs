@@ -21,6 +21,7 @@ use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFuncti
 use super::accumulator::Part;
 use super::codec::{Codec, Row};
 use super::render::Result;
+use crate::overflow;
 
 /// An aggregate of all rows of a group.
 pub(crate) struct FromRows {
@@ -46,7 +47,7 @@ impl FromRows {
             let remedy = "write min_by(value, time) or max_by(value, time), or first_value(value ORDER BY time)";
             return Err(DataFusionError::Plan(format!("{call} over a stream has no order, so no row is the first; {remedy}")));
         }
-        let physical = |e: &Expr| state.create_physical_expr(e.clone(), input);
+        let physical = |e: &Expr| overflow::physical(state, e.clone(), input);
         let args = params.args.iter().map(physical).collect::<Result<Vec<_>>>()?;
         let mut order = Vec::new();
         for sort in &params.order_by {

@@ -16,6 +16,7 @@ use super::codec::{Codec, Row};
 use super::narrow::{evaluate, physical, with_columns};
 use super::render::Result;
 use super::time_window::{Shape, column, stamps};
+use crate::overflow;
 use crate::udf::Folds;
 
 /// The contributions of a group, with its time.
@@ -86,12 +87,12 @@ impl Groups {
             let arguments = function.params.args.iter().chain(function.params.order_by.iter().map(|sort| &sort.expr));
             let arguments = physical(state, &arguments.cloned().collect::<Vec<_>>(), input)?;
             let filter =
-                function.params.filter.as_ref().map(|f| state.create_physical_expr(f.as_ref().clone(), input)).transpose()?;
+                function.params.filter.as_ref().map(|f| overflow::physical(state, f.as_ref().clone(), input)).transpose()?;
             let accumulator = Accumulator::of(state, expr, input, field)?;
             aggregates.push(Call { arguments, filter, accumulator });
         }
         let window = window.map(|(place, time, shape)| {
-            Ok::<_, datafusion::error::DataFusionError>((place, state.create_physical_expr(time, input)?, shape))
+            Ok::<_, datafusion::error::DataFusionError>((place, overflow::physical(state, time, input)?, shape))
         });
         Ok(Groups {
             keys: physical(state, &others, input)?,

@@ -14,10 +14,10 @@ use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::conditional_join::{takes_back, unknown};
 use super::explain::Kept;
-use super::narrow::{evaluate, physical, with_columns};
+use super::narrow::{Narrow, evaluate, physical, with_columns};
 use super::render::{Rendered, Renderer, Result};
 use super::static_join::static_join;
-use super::tables::Asked;
+use super::tables::{Asked, Columnar};
 use super::within::{Times, times};
 
 /// The key of a row in a join. A key with a null equals none of the other side, so the second part says which side it is of.
@@ -84,7 +84,10 @@ impl<'s> Renderer<'_, 's> {
                 "which of them never match is known only when the stream ends; keep the rows of the stream",
             );
         }
-        self.keeps(&format!("{} join with a table of the session", join.join_type), Kept::NOTHING);
+        let static_side = if stream_is_left { &join.right } else { &join.left };
+        let file = self.file_in(static_side)?;
+        let table = file.as_ref().map_or("a table of the session".to_owned(), |(name, _)| format!("the file {name}"));
+        self.keeps(&format!("{} join with {table}", join.join_type), Kept::NOTHING);
         let side = if stream_is_left { &join.left } else { &join.right };
         let Rendered::Growing(source, narrow) = self.render(side)? else {
             return self.refused(
@@ -93,8 +96,16 @@ impl<'s> Renderer<'_, 's> {
                 "join the stream first, and aggregate then",
             );
         };
-        let step = static_join(self.session, join, stream_is_left)?;
-        Ok(Rendered::Growing(source, narrow.batch(Rc::new(step))))
+        let step = static_join(self.session, join, stream_is_left, file.as_ref().map(|(name, _)| name.clone()))?;
+        match file {
+            None => Ok(Rendered::Growing(source, narrow.batch(Rc::new(move |batch| step(batch, None))))),
+            Some((_, file)) => {
+                let (from, to) = (Rc::new(side_codec(side)?), Rc::new(Codec::new(join.schema.inner())?));
+                let rows = self.rows(&source, narrow, &from);
+                let joined = self.with_file(&rows, &file, (from, to.clone()), step);
+                Ok(Rendered::Growing(Rc::new(Columnar::encoded(joined, to)), Narrow::default()))
+            }
+        }
     }
 }
 
@@ -124,7 +135,7 @@ fn joined<'s>(
     })
 }
 
-fn side(plan: &LogicalPlan) -> Result<Codec> {
+fn side_codec(plan: &LogicalPlan) -> Result<Codec> {
     Ok(Codec::new(plan.schema().inner())?)
 }
 
@@ -170,7 +181,7 @@ pub(super) struct Rows {
 impl Rows {
     pub fn new(join: &Join, query: &str) -> Result<Self> {
         let output = Codec::new(join.schema.inner())?;
-        Ok(Rows { left: side(&join.left)?, right: side(&join.right)?, output, query: query.to_owned() })
+        Ok(Rows { left: side_codec(&join.left)?, right: side_codec(&join.right)?, output, query: query.to_owned() })
     }
 
     pub fn of<'s>(rows: &Rc<Rows>, pairs: &View<'s, (Option<Row>, Option<Row>)>) -> View<'s, Row> {

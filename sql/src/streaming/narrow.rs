@@ -12,6 +12,8 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 
+use crate::overflow;
+
 /// Makes a record batch of another.
 pub(crate) type OfBatch = Rc<dyn Fn(RecordBatch) -> Result<RecordBatch, DataFusionError>>;
 
@@ -43,7 +45,7 @@ impl Narrow {
     }
 
     pub(crate) fn filter(mut self, state: &SessionState, condition: &Expr, input: &DFSchema) -> Result<Self, DataFusionError> {
-        self.0.push(Step::Filter(state.create_physical_expr(condition.clone(), input)?));
+        self.0.push(Step::Filter(overflow::physical(state, condition.clone(), input)?));
         Ok(self)
     }
 
@@ -91,7 +93,7 @@ pub(crate) fn physical(
     expressions: &[Expr],
     input: &DFSchema,
 ) -> Result<Vec<Arc<dyn PhysicalExpr>>, DataFusionError> {
-    expressions.iter().map(|e| state.create_physical_expr(e.clone().unalias_nested().data, input)).collect()
+    expressions.iter().map(|e| overflow::physical(state, e.clone().unalias_nested().data, input)).collect()
 }
 
 pub(crate) fn evaluate(expressions: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Vec<ArrayRef>, DataFusionError> {

@@ -18,6 +18,7 @@ use super::explain::Kept;
 use super::join::{JoinKey, Rows, keys};
 use super::narrow::{Narrow, with_columns};
 use super::render::{Rendered, Renderer, Result as Planned, schema};
+use crate::overflow;
 
 /// Whether a scan has the rows of the previous round of a recursive query.
 pub(super) fn is_work_table(scan: &TableScan) -> bool {
@@ -229,7 +230,7 @@ impl<'s> Renderer<'_, 's> {
 
     /// The rows for which a condition holds.
     fn kept(&self, input: Step<'s>, condition: &Expr, plan: &LogicalPlan) -> Planned<Step<'s>> {
-        let condition = self.state.create_physical_expr(condition.clone(), plan.schema())?;
+        let condition = overflow::physical(self.state, condition.clone(), plan.schema())?;
         let step = move |batch: RecordBatch, row: &Row| {
             let keep = condition.evaluate(&batch)?.into_array(1)?;
             Ok(keep.as_boolean().iter().next().flatten().unwrap_or(false).then(|| row.clone()))

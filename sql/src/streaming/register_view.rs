@@ -39,6 +39,7 @@ impl<'s> StreamTables<'s> {
         let columns = Columns::of::<T>()?;
         let schema = columns.schema().clone();
         let (codec, thing) = (Codec::new(&schema).map_err(|e| SqlError::new(name, e))?, name.to_owned());
+        self.context.get_or_init(|| view.context());
         let rows = view.map_vectorized(move |rows: Vec<T>| {
             let encoded = || -> Result<Vec<Row>> {
                 let batch = columns.batch(&rows)?;

@@ -16,16 +16,18 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::logical_plan::builder::UNNAMED_TABLE;
 use datafusion::logical_expr::{Expr, FetchType, LogicalPlan, SkipType};
-use tidemill::prelude::{BadRecord, DStream, View};
+use tidemill::prelude::{BadRecord, DStream, StreamingContext, View};
 
 use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::explain::{Kept, Notes};
+use super::identity::identity;
 use super::narrow::Narrow;
 use super::place::place;
 use super::recursive::is_work_table;
 use super::tables::{Asked, Source, Streams, Table};
 use super::unnest::unnested;
+use crate::overflow;
 use crate::session::TableSession;
 
 pub(super) type Result<T> = std::result::Result<T, DataFusionError>;
@@ -56,6 +58,7 @@ pub(crate) struct Renderer<'a, 's> {
     pub session: &'a TableSession,
     pub state: &'a SessionState,
     pub streams: &'a Streams<'s>,
+    pub context: Option<&'a StreamingContext<'s>>,
     pub windows: Windows,
     pub notes: &'a RefCell<Notes>,
     /// What late rows would have added to windows, with its columns.
@@ -80,7 +83,11 @@ fn sorted(plan: &LogicalPlan) -> Option<usize> {
 impl<'s> Renderer<'_, 's> {
     pub fn render(&self, plan: &LogicalPlan) -> Result<Rendered<'s>> {
         self.notes.borrow_mut().enter();
-        let rendered = self.node(plan);
+        let rendered = match self.context {
+            Some(context) => context.states_of(&identity(plan), || self.node(plan)),
+            // Without a stream there is no state.
+            None => self.node(plan),
+        };
         self.notes.borrow_mut().leave();
         rendered
     }
@@ -114,6 +121,13 @@ impl<'s> Renderer<'_, 's> {
                     Table::Stream(source) => {
                         self.keeps(&format!("the stream {name}"), Kept::NOTHING);
                         Rendered::Growing(source.clone(), narrow.named(scan.projected_schema.inner()))
+                    }
+                    Table::File(_) => {
+                        return self.refused(
+                            &format!("the file {name}, which is read again when it changes,"),
+                            &[name],
+                            "join it with a stream; without reload it is a table of the session",
+                        );
                     }
                     Table::View(view) => {
                         self.keeps(&format!("the view {name}"), Kept::NOTHING);
@@ -245,7 +259,7 @@ impl<'s> Renderer<'_, 's> {
         match input {
             Rendered::Growing(source, narrow) => Ok(Rendered::Growing(source, narrow.filter(self.state, condition, schema)?)),
             Rendered::Changing(view, back) => {
-                let condition = self.state.create_physical_expr(condition.clone(), schema)?;
+                let condition = overflow::physical(self.state, condition.clone(), schema)?;
                 let kept = mapped(&self.asked(), &view, schema.inner(), move |batch, rows| {
                     let keep = condition.evaluate(&batch)?.into_array(batch.num_rows())?;
                     let kept = rows.into_iter().zip(keep.as_boolean());
@@ -281,7 +295,8 @@ impl<'s> Renderer<'_, 's> {
     pub(super) fn streams_in(&self, plan: &LogicalPlan) -> Result<bool> {
         plan.exists(|node| {
             let LogicalPlan::TableScan(scan) = node else { return Ok(false) };
-            Ok(!is_work_table(scan) && self.streams.contains_key(scan.table_name.table()))
+            let table = self.streams.get(scan.table_name.table());
+            Ok(!is_work_table(scan) && matches!(table, Some(Table::Stream(_) | Table::View(_))))
         })
     }
 }

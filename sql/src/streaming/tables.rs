@@ -1,6 +1,6 @@
 //! `StreamTables`: the streams of a program as tables, and queries over them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
@@ -14,13 +14,14 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use serde::{Deserialize, Serialize};
-use tidemill::prelude::{BadRecord, BoxError, DStream, Data, View};
+use tidemill::prelude::{BadRecord, BoxError, Broadcast, DStream, Data, StreamingContext, View};
 
 use super::accumulator::Part;
 use super::bad_rows::tried;
 use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
 use super::groups::Timed;
+use super::identity::UNNAMED;
 use super::join::JoinKey;
 use super::join_time::Pairs;
 use super::narrow::{Narrow, with_columns};
@@ -60,6 +61,8 @@ pub struct StreamTables<'s> {
     pub(super) started: Started,
     /// Whether one of them is a source whose end is known by its offsets.
     pub(super) has_offsets: Rc<Cell<bool>>,
+    /// What the program is built on: that of its first stream.
+    pub(super) context: Rc<OnceCell<StreamingContext<'s>>>,
 }
 
 /// Streams and views by the name of their table.
@@ -72,6 +75,8 @@ pub(crate) enum Table<'s> {
     Stream(Rc<dyn Source<'s> + 's>),
     /// A view of the program.
     View(View<'s, Row>),
+    /// A file that every worker has, as of the batch.
+    File(Broadcast<'s, RecordBatch>),
 }
 
 impl<'s> StreamTables<'s> {
@@ -83,6 +88,7 @@ impl<'s> StreamTables<'s> {
             streams: Rc::default(),
             started: Started::default(),
             has_offsets: Rc::default(),
+            context: Rc::default(),
         }
     }
 
@@ -104,6 +110,7 @@ impl<'s> StreamTables<'s> {
     pub fn register_stream<T: Data + Serialize + Deserialize<'static>>(&self, name: &str, stream: &DStream<'s, T>) -> Result<()> {
         let columns = Columns::of::<T>()?;
         let schema = columns.schema().clone();
+        self.context.get_or_init(|| stream.context());
         self.add(name, schema, Rc::new(Columnar { stream: stream.clone(), batch: Rc::new(move |rows| Ok(columns.batch(rows)?)) }))
     }
 
@@ -211,7 +218,7 @@ impl<'s> StreamTables<'s> {
 
     /// A name that no other stream has.
     pub(super) fn unnamed(&self) -> String {
-        format!("__stream_{}", self.streams.borrow().len())
+        format!("{UNNAMED}{}", self.streams.borrow().len())
     }
 
     /// Gives a name to a source of rows with these columns.

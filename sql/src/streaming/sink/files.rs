@@ -20,7 +20,12 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, format: &str, options: &Opti
     if mode != OutputMode::Append {
         return Err(fault("files cannot take rows back, so the mode is append; use kafka, memory or foreach_batch".to_owned()));
     }
-    let mut known = vec!["path"];
+    let mut known = vec!["path", "compression"];
+    let gzip = match options.get("compression").map(str::to_ascii_lowercase).as_deref() {
+        None | Some("none" | "uncompressed") => false,
+        Some("gzip") => true,
+        Some(other) => return Err(fault(format!("option compression is `{other}`; there are none and gzip"))),
+    };
     if format == "csv" {
         known.extend(csv::OPTIONS);
         if options.flag("header").map_err(fault)?.unwrap_or(false) {
@@ -37,7 +42,8 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, format: &str, options: &Opti
         let batch = codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
         lines_of(&batch).unwrap_or_else(|e| panic!("{query}: {e}"))
     });
-    lines.save_as_text_files_with(TextFileSink::new(path).suffix(if format == "text" { "txt" } else { format }).skip_empty());
+    let sink = TextFileSink::new(path).suffix(if format == "text" { "txt" } else { format }).skip_empty();
+    lines.save_as_text_files_with(if gzip { sink.gzip() } else { sink });
     Ok(())
 }
 

@@ -34,6 +34,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
         let remedy = "name the columns that find a row by option primaryKey, as `word` or `word, hour`";
         return Err(fault(format!("rows of this result change, so they need a key: {remedy}")));
     }
+    let places = key_places(options, codec.schema());
     let query = frame.query.clone();
     let read = move |rows: &[&Row]| columns.read(&codec, rows).unwrap_or_else(|e| panic!("{query}: {e}"));
     if let (OutputMode::Complete, Some(view)) = (mode, frame.changing()?) {
@@ -46,6 +47,11 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
         return Ok(());
     }
     let rows = frame.leaving(mode)?.map_partitions(move |rows: Vec<Row>| read(&rows.iter().collect::<Vec<_>>()));
+    // Each shard commits by itself, so all rows of a key are in one: the last row must be the last one that is written.
+    let rows = match keyed && frame.changes()? && options.get("numPartitions").is_some() {
+        true => rows.map(move |row: Values| (row.key(&places), row)).group_by_key().flat_map(|(_, rows)| rows),
+        false => rows,
+    };
     database.take(&rows, table);
     Ok(())
 }
@@ -148,6 +154,12 @@ fn table(options: &Options, schema: &Schema, columns: &Columns) -> std::result::
     Ok(if options.exactly_once()? { table.exactly_once() } else { table })
 }
 
+/// The columns of the primary key.
+fn key_places(options: &Options, schema: &Schema) -> Vec<usize> {
+    let names = options.get("primaryKey").into_iter().flat_map(|key| key.split(',').map(str::trim));
+    names.filter_map(|name| schema.column_with_name(name)).map(|(place, _)| place).collect()
+}
+
 /// For each column the type by which it is written: whole numbers, floats, booleans, bytes or text.
 struct Columns(Vec<DataType>);
 
@@ -207,6 +219,13 @@ enum Value {
 /// The values of a row, in the order of the columns. A table takes it as a tuple of them; between workers each has its kind.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 struct Values(Vec<Value>);
+
+impl Values {
+    /// The values of a key as a text, which is the same for equal ones.
+    fn key(&self, places: &[usize]) -> String {
+        places.iter().map(|place| format!("{:?}\n", self.0[*place])).collect()
+    }
+}
 
 impl Serialize for Values {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {

@@ -29,6 +29,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
     let (rows, codec) = (frame.leaving(mode)?, frame.codec()?);
     let places = Places::of(codec.schema()).map_err(fault)?;
     let query = frame.query.clone();
+    let keyed = places.key.is_some() && frame.changes()?;
     let records = rows.map_partitions(move |rows: Vec<Row>| {
         let batch = codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
         let columns = batch.columns();
@@ -43,6 +44,12 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
         };
         (0..batch.num_rows()).map(record).collect::<Vec<_>>()
     });
+    // The last row of a key must be the last one in its partition. Rows of a result lie where its groups do, and not by their key, and each shard
+    // commits by itself.
+    let records = match keyed {
+        true => records.map(|record: Record| (record.key.clone(), record)).group_by_key().flat_map(|(_, records)| records),
+        false => records,
+    };
     records.to_kafka(sink, |row: &Record, record| {
         row.key.iter().for_each(|key| _ = record.key(key));
         row.value.iter().for_each(|value| _ = record.value(value));

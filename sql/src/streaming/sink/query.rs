@@ -12,6 +12,7 @@ use tidemill::prelude::{BatchInfo, BatchTime, JobHandle};
 
 use super::progress::{SinkProgress, StreamingQueryProgress, StreamingQueryStatus};
 use crate::error::{Result, SqlError};
+use crate::streaming::identity::fnv;
 
 /// How many progresses are kept, as in Spark.
 const KEPT: usize = 100;
@@ -262,12 +263,6 @@ impl fmt::Debug for StreamingQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamingQuery").field("name", &self.name()).field("id", &self.state.id).finish_non_exhaustive()
     }
-}
-
-/// FNV-1a, which stays the same in every version.
-fn fnv(bytes: &[u8]) -> u128 {
-    let start = 0x6c62272e07bb014262b821756295c58d;
-    bytes.iter().fold(start, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(0x0000000001000000000000000000013b))
 }
 
 /// 128 bits as text, in the form of version 8 of RFC 9562.

@@ -25,7 +25,7 @@ type ForeachBatch = Box<dyn FnMut(BatchTime, DataFrame) -> std::result::Result<(
 /// |---|---|---|
 /// | `console` | all | `numRows`, `truncate` |
 /// | `memory` | append, complete | a query name, which is the table |
-/// | `csv`, `json`, `text` | append | `path`: a directory with one for each batch; those of the format |
+/// | `csv`, `json`, `text` | append | `path`: a directory with one for each batch; `compression`: `gzip` or `none`; those of the format |
 /// | `parquet` (feature `parquet`) | append | `path`: as for `csv` |
 /// | `kafka` (feature `kafka`) | all | `kafka.bootstrap.servers` and all `kafka.*`, `topic`, `sink.delivery-guarantee` |
 /// | `jdbc` (features `postgres` and `sqlite`) | all | `url`: `jdbc:postgresql://HOST/DATABASE` or `jdbc:sqlite:FILE`; `user`, `password`, `dbtable`, `primaryKey`, `deadLetters`, `numPartitions`, `sink.delivery-guarantee` |

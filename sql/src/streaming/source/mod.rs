@@ -4,6 +4,7 @@ mod files;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod lines;
+mod parquet;
 mod reader;
 
 pub use reader::DataStreamReader;

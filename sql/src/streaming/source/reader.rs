@@ -9,8 +9,8 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use serde::Deserialize;
 use tidemill::prelude::{BadRecord, DStream, StreamingContext};
 
-use super::files;
 use super::lines::values;
+use super::{files, parquet};
 use crate::error::{Result, SqlError};
 use crate::files::ddl;
 use crate::files::line_format::{LineFormat, known};
@@ -20,6 +20,8 @@ use crate::rows::Columns;
 use crate::streaming::frame::StreamingDataFrame;
 use crate::streaming::tables::{Columnar, Source, StreamTables};
 
+const FORMATS: &str = "csv, json, text, parquet, socket, rate or kafka";
+
 type Loaded<'s> = (Arc<Schema>, Rc<dyn Source<'s> + 's>, Option<DStream<'s, BadRecord>>);
 
 /// Reads a stream as a table without end: Spark's `DataStreamReader`. [`StreamTables::read_stream`] makes one.
@@ -28,6 +30,7 @@ type Loaded<'s> = (Arc<Schema>, Rc<dyn Source<'s> + 's>, Option<DStream<'s, BadR
 /// |---|---|---|
 /// | `csv`, `json` | those of the schema, which is needed, or `inferSchema=true` | `path`, `maxFilesPerTrigger`, `latestFirst`, `maxFileAge`, `pathGlobFilter`, `recursiveFileLookup`, `timestampFormat`, `dateFormat`; csv: `header`, `sep`, `quote`, `nullValue`, `ignoreLeadingWhiteSpace` |
 /// | `text` | `value` | those of files |
+/// | `parquet` (feature `parquet`) | those of the schema, by name, or `inferSchema=true`: those of the first file | those of files |
 /// | `socket` | `value` | `host`, `port` |
 /// | `rate` | `timestamp`, `value` | `rowsPerSecond` |
 /// | `kafka` (feature `kafka`) | `key`, `value`, `topic`, `partition`, `offset`, `timestamp`, `timestampType`, and `headers` if asked for | `kafka.bootstrap.servers` and all `kafka.*`, `subscribe`, `subscribePattern`, `startingOffsets`, `startingTimestamp`, `failOnDataLoss`, `includeHeaders`, `maxRatePerPartition`, `groupId` |
@@ -78,7 +81,7 @@ impl<'s> StreamTables<'s> {
 }
 
 impl<'s> DataStreamReader<'_, 's> {
-    /// The format: `csv`, `json`, `text`, `socket`, `rate` or `kafka`.
+    /// The format: `csv`, `json`, `text`, `parquet`, `socket`, `rate` or `kafka`.
     pub fn format(mut self, format: &str) -> Self {
         self.format = format.to_lowercase();
         self
@@ -110,6 +113,7 @@ impl<'s> DataStreamReader<'_, 's> {
         let thing = format!("read_stream, format {}", self.format);
         let (schema, source, errors) = self.loaded().map_err(|reason| SqlError::new(&thing, reason))?;
         let name = self.tables.unnamed();
+        self.tables.context.get_or_init(|| self.ssc.clone());
         self.tables.add(&name, schema, source)?;
         let frame = self.tables.session.table(&name)?;
         Ok(StreamingDataFrame::new(&thing, self.tables, frame, errors))
@@ -147,7 +151,18 @@ impl<'s> DataStreamReader<'_, 's> {
         self.format("text").load_path(path)
     }
 
+    /// [`load_path`](Self::load_path) of format `parquet`. A file is read whole, at most 256 MiB; one that cannot be read is a bad record.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn parquet(self, path: impl AsRef<Path>) -> Result<StreamingDataFrame<'s>> {
+        self.format("parquet").load_path(path)
+    }
+
     fn loaded(&self) -> Result<Loaded<'s>, String> {
+        if self.format == "parquet" {
+            return self.parquet_files();
+        }
         if let Some(format) = LineFormat::named(&self.format, &self.options)? {
             return self.files(format);
         }
@@ -158,10 +173,9 @@ impl<'s> DataStreamReader<'_, 's> {
             "socket" => self.socket(),
             "rate" => self.rate(),
             "kafka" => self.kafka(),
-            "" => Err("no format is given; say csv, json, text, socket, rate or kafka".to_owned()),
-            "parquet" => Err("Parquet files are static here: session.read().parquet(path) reads them".to_owned()),
+            "" => Err(format!("no format is given; say {FORMATS}")),
             "memory" => Err("rows in memory are register_stream of a queue_stream".to_owned()),
-            other => Err(format!("there is no format {other}; say csv, json, text, socket, rate or kafka")),
+            other => Err(format!("there is no format {other}; say {FORMATS}")),
         }
     }
 
@@ -185,22 +199,40 @@ impl<'s> DataStreamReader<'_, 's> {
     }
 
     fn schema_of_files(&self, format: &LineFormat, path: &str) -> Result<Arc<Schema>, String> {
-        match (&self.schema, format) {
-            (Some(Ok(schema)), _) => return Ok(schema.clone()),
-            (Some(Err(e)), _) => return Err(e.to_string()),
-            _ => {}
+        let is_text = matches!(format, LineFormat::Text);
+        self.given_or(is_text, || {
+            let files = read::files(Path::new(path), &self.options)?;
+            read::inferred(format, &files, &self.options, true)
+        })
+    }
+
+    /// The schema that is given, or the one that the files have, if it may be inferred.
+    fn given_or(&self, known: bool, found: impl FnOnce() -> Result<Arc<Schema>, String>) -> Result<Arc<Schema>, String> {
+        match &self.schema {
+            Some(Ok(schema)) => return Ok(schema.clone()),
+            Some(Err(e)) => return Err(e.to_string()),
+            None => {}
         }
-        let infers = self.options.flag("inferSchema")?.unwrap_or(false);
-        let inferred =
-            read::files(Path::new(path), &self.options).and_then(|files| read::inferred(format, &files, &self.options, true));
-        match (infers || matches!(format, LineFormat::Text), inferred) {
-            (true, inferred) => inferred,
+        let infers = known || self.options.flag("inferSchema")?.unwrap_or(false);
+        match (infers, found()) {
+            (true, found) => found,
             (false, Ok(schema)) => {
                 let found = ddl::text(&schema);
                 Err(format!("no schema is given; the files that are there have .schema(\"{found}\"), or say inferSchema=true"))
             }
             (false, Err(_)) => Err("no schema is given; say .schema(\"name TYPE, ..\")".to_owned()),
         }
+    }
+
+    fn parquet_files(&self) -> Result<Loaded<'s>, String> {
+        self.options.only("parquet", &[&files::options()[..], &["inferSchema", "cleanSource"]].concat())?;
+        let path = self.options.needed("parquet", "path")?;
+        let schema = self.given_or(false, || {
+            let files = read::files(Path::new(path), &self.options)?;
+            crate::parquet::schema(files.first().ok_or("there is no file yet")?)
+        })?;
+        let (rows, errors) = parquet::rows(self.ssc, files::source(path, &self.options)?, &schema)?;
+        Ok((schema, Rc::new(rows), Some(errors)))
     }
 
     fn socket(&self) -> Result<Loaded<'s>, String> {
