@@ -15,6 +15,14 @@ use crate::session::TableSession;
 #[cfg(not(feature = "parquet"))]
 const MISSING: &str = "this build has no Parquet; add the feature `parquet` of tidemill-sql";
 
+/// Whether this build reads Parquet.
+pub(crate) fn there() -> Result<(), String> {
+    #[cfg(not(feature = "parquet"))]
+    return Err(MISSING.to_owned());
+    #[cfg(feature = "parquet")]
+    Ok(())
+}
+
 /// The rows of files as a table. The first file has the columns.
 pub(crate) fn read(session: &TableSession, thing: &str, files: &[PathBuf], options: &Options) -> Result<DataFrame> {
     options.only("parquet", &FILE_OPTIONS).map_err(|reason| SqlError::new(thing, reason))?;

@@ -119,6 +119,8 @@ fn what_cannot_be_written_is_refused_before_the_job_starts() {
         let ended = job.run(move |ssc| {
             let tables = StreamTables::new(&TableSession::new());
             tables.register_stream("words", &ssc.queue_stream(&words))?;
+            let timed = tables.sql("select value, timestamp '2026-11-30 10:00:00' as at from words")?;
+            timed.with_watermark("at", "1 minute")?.create_or_replace_temp_view("timed")?;
             let options: Vec<(&str, &str)> = options.iter().map(|(name, value)| (&**name, &**value)).collect();
             write(&tables, ssc, sql, mode, &options)?;
             Ok(())
@@ -127,6 +129,10 @@ fn what_cannot_be_written_is_refused_before_the_job_starts() {
     };
     let e = refused(COUNTS, OutputMode::Update, &[("url", &url), ("dbtable", "added")]);
     assert!(e.contains("they need a key") && e.contains("primaryKey"), "{e}");
+    // Windows that a watermark closes change in mode update.
+    let windows = "select value as word, count(*) as n from timed group by window(at, '1 minute'), value";
+    let e = refused(windows, OutputMode::Update, &[("url", &url), ("dbtable", "added")]);
+    assert!(e.contains("they need a key"), "{e}");
     let e = refused(COUNTS, OutputMode::Append, &[("url", &url), ("dbtable", "added")]);
     assert!(e.contains("mode Append is for rows that never change"), "{e}");
     let e = refused(

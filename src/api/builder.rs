@@ -378,7 +378,9 @@ impl Builder {
     /// ```
     #[doc(alias = "OpenTelemetry")]
     pub fn otlp(self, url: &str) -> Self {
-        self.option("otlp", Some(url.to_owned()), |r| &mut r.otlp)
+        // Not an option of `calls`, which shows values: this one may have a user.
+        let url = url.to_owned();
+        self.set(move |c| c.runtime.otlp = Some(url))
     }
 
     /// Adds a computation over queryable views at the start, as [`JobHandle::add`](crate::job::JobHandle::add) does while the job runs:

@@ -21,11 +21,13 @@ impl StreamingContext<'_> {
     pub fn add_to_fingerprint(&self, line: impl Into<String>) {
         self.graph.add_line(line.into());
     }
-    /// Builds a part of a program whose states are known by what they are of. A checkpoint finds them by the verb and `what`, as in
-    /// `fold_by_key of counts by word`, and not by their order in the program. Parts may be in each other; the inner one counts.
+
+    /// Names the states of the verbs that `build` makes. A checkpoint finds them by the verb and this name, as in
+    /// `fold_by_key of counts by word`, and not by their order in the program. Names may be in each other; the inner one counts.
     ///
-    /// A library that makes verbs of something else, such as SQL, says what each is. So a part that has changed cannot take the state of another:
-    /// the start lists the states that no part is of. Equal parts are numbered from the second one on. [`DStream::named`] names one state.
+    /// A library that makes verbs of something else, such as SQL, names each part. So a part that has changed does not take the state of
+    /// another: the start lists the states that no part takes. States with the same name are numbered from the second one on.
+    /// [`DStream::named`] names one state.
     ///
     /// [`DStream::named`]: crate::prelude::DStream::named
     ///

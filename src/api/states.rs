@@ -1,5 +1,6 @@
 //! The states of a program, by the names that a checkpoint finds them by.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::engine::operator_id::OperatorId;
@@ -11,6 +12,8 @@ pub(super) struct RegisteredStates {
     states: Vec<State>,
     /// The operator that keeps each state.
     operators: Vec<OperatorId>,
+    /// Whether each is known by what it is of.
+    of_parts: Vec<bool>,
     /// What the states are of that are registered now. `None`: each is the one of its verb and ordinal.
     of: Option<Rc<str>>,
 }
@@ -24,23 +27,15 @@ impl RegisteredStates {
         let name = match &self.of {
             None => name,
             Some(of) => {
-                let name = self.free(&format!("{verb} of {of}"));
+                let name = format!("{verb} of {of}");
                 operator.rename(&name);
                 name
             }
         };
+        self.of_parts.push(self.of.is_some());
         self.states.push(State { name, fingerprint, handle });
         self.operators.push(operator.clone());
         self.states.len() - 1
-    }
-
-    /// The name, numbered from the second one on.
-    fn free(&self, name: &str) -> String {
-        let taken = |name: &str| self.states.iter().any(|state| state.name == name);
-        match taken(name) {
-            false => name.to_owned(),
-            true => (2..).map(|n| format!("{name}#{n}")).find(|name| !taken(name)).expect("numbers have no end"),
-        }
     }
 
     /// Gives a state and its operator another name.
@@ -65,9 +60,22 @@ impl RegisteredStates {
         std::mem::replace(&mut self.of, what)
     }
 
-    /// The states whose operator is built. Branches that no output reads are not.
+    /// The states whose operator is built. Branches that no output reads are not. Equal parts are numbered here, from the second one on: a part
+    /// that is not built has no number.
     pub fn built(&mut self) -> Vec<State> {
-        self.states.retain(|state| state.handle.is_built());
-        std::mem::take(&mut self.states)
+        let mut equal: BTreeMap<String, u32> = BTreeMap::new();
+        let all = self.states.drain(..).zip(self.operators.drain(..)).zip(self.of_parts.drain(..));
+        let mut built = Vec::new();
+        for ((mut state, operator), of_part) in all.filter(|((state, _), _)| state.handle.is_built()) {
+            if of_part {
+                let n = equal.entry(state.name.clone()).and_modify(|n| *n += 1).or_insert(1);
+                if *n > 1 {
+                    state.name = format!("{}#{n}", state.name);
+                    operator.rename(&state.name);
+                }
+            }
+            built.push(state);
+        }
+        built
     }
 }

@@ -102,6 +102,9 @@ pub(super) fn add(args: &AddArgs) -> Result<ExitCode, BoxError> {
 /// The text cannot be read, no job answers, or it refuses.
 pub fn add_verbs(job_args: &JobArgs, verbs: &str, how: &How) -> Result<(), BoxError> {
     let (text, print) = text(verbs, how)?;
+    if how.json && !print {
+        return Err("--json is for what is printed; add --print, or leave it out".into());
+    }
     let job = job_args.job()?;
     let added: Added = job.post(PATH, "application/json", &json!({ "text": text, "keep": how.keep }).to_string())?;
     if !print {

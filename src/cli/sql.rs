@@ -29,7 +29,7 @@ pub(super) fn is_select(text: &str) -> bool {
     let text = text.trim_start();
     let (word, rest) = text.split_at(text.find(|c| !is_in_name(c)).unwrap_or(text.len()));
     let rest = rest.trim_start();
-    word.eq_ignore_ascii_case("select") && !rest.is_empty() && !rest.starts_with(['|', '='])
+    ["select", "with"].iter().any(|first| word.eq_ignore_ascii_case(first)) && !rest.is_empty() && !rest.starts_with(['|', '='])
 }
 
 /// The arguments of the program for SQL over the views of a job: those of every command of it.
@@ -74,7 +74,9 @@ mod tests {
 
     #[test]
     fn a_select_is_not_the_name_of_a_view() {
-        assert!(is_select(" Select * from a") && is_select("select\n1") && is_select("select*from a"));
+        assert!(
+            is_select(" Select * from a") && is_select("select\n1") && is_select("select*from a") && is_select("WITH a AS (..)")
+        );
         assert!(
             !is_select("select | top 3")
                 && !is_select("select=a|count")

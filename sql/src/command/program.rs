@@ -107,20 +107,17 @@ impl Program {
     /// Loads a table that does not stream: Parquet without the option `stream`, and any with the option `stream` = false.
     fn loaded(&self, table: &Table) -> Result<bool> {
         let mut table = table.clone();
-        let streams = match table.take("stream").as_deref().map(str::to_lowercase).as_deref() {
-            None => !table.format.eq_ignore_ascii_case("parquet"),
-            Some("true") => true,
-            Some("false") => false,
-            Some(other) => {
-                return Err(of_table(&table, &format!("option stream is `{other}`; say true or false")).into());
-            }
-        };
+        let (streams, reloads) = (switch(&mut table, "stream")?, switch(&mut table, "reload")? == Some(true));
+        if reloads && (streams == Some(true) || table.watermark.is_some()) {
+            let reason = "reload is for a table that does not stream; leave out stream = 'true' and WATERMARK";
+            return Err(of_table(&table, reason).into());
+        }
         // A file that is read again is a part of each job.
-        if streams || reloads(&mut table)? {
+        if reloads || streams.unwrap_or_else(|| !table.format.eq_ignore_ascii_case("parquet")) {
             return Ok(false);
         }
         if watermark(&mut table).map_err(|e| of_table(&table, &e))?.is_some() {
-            return Err(of_table(&table, "WATERMARK is for a stream; leave it out, or stream = 'false'").into());
+            return Err(of_table(&table, "WATERMARK is for a stream; leave it out, or say stream = 'true'").into());
         }
         let (reader, path) = reader(&self.session, &mut table)?;
         reader.load(path)?.create_or_replace_temp_view(&table.name)?;
@@ -166,18 +163,19 @@ fn of_table(table: &Table, reason: &str) -> String {
     format!("CREATE TABLE {}: {reason}", table.name)
 }
 
-/// Takes out whether the table is a file that is read again when it changes.
-fn reloads(table: &mut Table) -> Result<bool> {
-    match table.take("reload").as_deref().map(str::to_lowercase).as_deref() {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(other) => Err(of_table(table, &format!("option reload is `{other}`; say true or false")).into()),
+/// Takes an option out that is true or false.
+fn switch(table: &mut Table, name: &str) -> Result<Option<bool>> {
+    match table.take(name).as_deref().map(str::to_lowercase).as_deref() {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(other) => Err(of_table(table, &format!("option {name} is `{other}`; say true or false")).into()),
     }
 }
 
 /// What reads the files of a table that does not stream, and their path.
 fn reader(session: &TableSession, table: &mut Table) -> Result<(DataFrameReader, String)> {
-    let path = table.take("path").ok_or_else(|| format!("CREATE TABLE {} needs the option path", table.name))?;
+    let path = table.take("path").ok_or_else(|| of_table(table, "it needs the option path"))?;
     let mut reader = session.read().format(&table.format);
     if let Some(schema) = &table.schema {
         reader = reader.schema(schema);
@@ -228,7 +226,7 @@ impl Job {
             match statement {
                 Statement::CreateTable(table) if names(&text, &table.name) => {
                     let mut table = table.clone();
-                    if reloads(&mut table)? {
+                    if switch(&mut table, "reload")? == Some(true) {
                         _ = table.take("stream");
                         let (reader, path) = reader(&self.session, &mut table)?;
                         tables.broadcast_file(ssc, &table.name, &reader, path)?;

@@ -179,7 +179,9 @@ impl DataFrameReader {
     }
 
     fn content_with(&self, path: &Path, schema: Option<Arc<Schema>>) -> Result<Content, String> {
+        let path = path.strip_prefix("file://").unwrap_or(path);
         if self.format == "parquet" {
+            parquet::there()?;
             self.options.only("parquet", &[])?;
             let schema = match schema {
                 Some(schema) => schema,

@@ -35,8 +35,18 @@ struct FromJson {
 fn kind(schema: Option<&ScalarValue>) -> Result<DataType> {
     let Some(text) = schema.and_then(text_of) else { return plan(USAGE) };
     match ddl::parsed(text) {
-        Ok(schema) => Ok(DataType::Struct(schema.fields)),
+        Ok(schema) => Ok(nullable(&DataType::Struct(schema.fields))),
         Err(reason) => plan(&format!("from_json: {reason}")),
+    }
+}
+
+/// The type with fields that may all be null: NOT NULL says nothing of a text.
+fn nullable(kind: &DataType) -> DataType {
+    let of = |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(nullable(field.data_type())).with_nullable(true));
+    match kind {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(of).collect()),
+        DataType::List(item) => DataType::List(of(item)),
+        other => other.clone(),
     }
 }
 
@@ -121,6 +131,8 @@ mod tests {
         assert_eq!(of(r#"{"word": "to", "n": 3, "more": 1}"#), (Some("to".to_owned()), Some(3)));
         // What does not fit is null, and the rest stays.
         assert_eq!(of(r#"{"word": "to", "n": "x"}"#), (Some("to".to_owned()), None));
+        let strict = one::<Option<i32>>("select o.n from (select from_json('{}', 'n INT NOT NULL') as o)");
+        assert_eq!(strict, Ok(None));
         assert_eq!(of("[1]"), (None, None));
         assert_eq!(of("{"), (None, None));
     }

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 use serde_json::Value as Json;
 
-use super::{constant, plan};
+use super::{constant, plan, text_of};
 
-/// `get_json_object(text, path)`: the value at a path such as `$.user.tags[0]` or `$['first name']`: a text as it is, any other value as JSON. Null
-/// if the text is no JSON, or has no value there.
+/// `get_json_object(text, path)`: the value at a path such as `$.user.tags[0]` or `$['first name']`: a text as it is, any other value as JSON, with the
+/// fields of objects by name. Null if the text is no JSON, or has no value there.
 pub(super) fn get_json_object() -> ScalarUDF {
     ScalarUDF::from(GetJsonObject { signature: Signature::any(2, Volatility::Immutable) })
 }
@@ -35,13 +37,24 @@ impl ScalarUDFImpl for GetJsonObject {
         Ok(DataType::Utf8)
     }
 
+    /// A wrong path is an error of the query, before any row.
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let path = args.scalar_arguments.get(1).copied().flatten().and_then(text_of);
+        path_of(path)?;
+        Ok(Arc::new(Field::new(self.name(), DataType::Utf8, true)))
+    }
+
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let Some(path) = constant(&args.args[1]) else { return plan("the path of get_json_object is a text in quotes") };
-        let path = parsed(path).map_err(|reason| DataFusionError::Plan(format!("get_json_object: {reason}")))?;
+        let path = path_of(constant(&args.args[1]))?;
         let texts = cast(&args.args[0].to_array(args.number_rows)?, &DataType::Utf8)?;
         let found = texts.as_string::<i32>().iter().map(|text| found(text?, &path));
         Ok(ColumnarValue::Array(Arc::new(found.collect::<StringArray>())))
     }
+}
+
+fn path_of(text: Option<&str>) -> Result<Vec<Step>> {
+    let Some(text) = text else { return plan("the path of get_json_object is a text in quotes") };
+    parsed(text).map_err(|reason| DataFusionError::Plan(format!("get_json_object: {reason}")))
 }
 
 /// A step of a path.
@@ -115,5 +128,6 @@ mod tests {
         let session = crate::TableSession::new();
         let rows = session.sql(r#"select get_json_object('{"a": 7}', '$.a')"#).unwrap().collect::<String>().unwrap();
         assert_eq!(rows, ["7"]);
+        assert!(session.sql("select get_json_object('{}', 'a')").unwrap_err().to_string().contains("$.user.tags[0]"));
     }
 }

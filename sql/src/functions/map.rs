@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, MapArray, StructArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, MapArray, StructArray};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::{cast, interleave};
 use datafusion::arrow::datatypes::DataType;
@@ -12,7 +12,8 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use super::plan;
 use crate::files::ddl;
 
-/// `map(key, value, ..)`: a map of these pairs. The types are those of the first pair. A key may not be null.
+/// `map(key, value, ..)`: a map of these pairs. All keys have one type, and so have all values. A key may not be null, nor come
+/// twice.
 pub(super) fn map() -> ScalarUDF {
     ScalarUDF::from(MapOf { signature: Signature::variadic_any(Volatility::Immutable) })
 }
@@ -33,7 +34,16 @@ impl ScalarUDFImpl for MapOf {
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         match types {
-            [key, value, ..] if types.len().is_multiple_of(2) => Ok(ddl::map(key.clone(), value.clone())),
+            [key, value, ..] if types.len().is_multiple_of(2) => {
+                for (place, kind) in types.iter().enumerate() {
+                    let (what, first) = if place % 2 == 0 { ("keys", key) } else { ("values", value) };
+                    if kind != first && *kind != DataType::Null {
+                        let (first, other) = (ddl::type_text(first), ddl::type_text(kind));
+                        return plan(&format!("map: its {what} are of the types {first} and {other}; cast them to one"));
+                    }
+                }
+                Ok(ddl::map(key.clone(), value.clone()))
+            }
             _ => plan("map takes keys and values in turns: map('a', 1, 'b', 2)"),
         }
     }
@@ -52,8 +62,15 @@ impl ScalarUDFImpl for MapOf {
             Ok(interleave(&parts.iter().map(|part| part.as_ref()).collect::<Vec<&dyn Array>>(), &places)?)
         };
         let (keys, values) = (column(0)?, column(1)?);
+        let fault = |reason: String| Err(DataFusionError::Execution(format!("map: {reason}")));
         if keys.null_count() > 0 {
-            return Err(DataFusionError::Execution("map: a key is null".to_owned()));
+            return fault("a key is null".to_owned());
+        }
+        let names = cast(&keys, &DataType::Utf8)?;
+        for row in names.as_string::<i32>().iter().collect::<Vec<_>>().chunks(pairs) {
+            if let Some(twice) = (1..row.len()).find(|place| row[..*place].contains(&row[*place])) {
+                return fault(format!("the key {} comes twice", row[twice].unwrap_or_default()));
+            }
         }
         let parts = StructArray::try_new(pair.clone(), vec![keys, values], None)?;
         let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(pairs, rows));
@@ -73,6 +90,9 @@ mod tests {
         let pairs = [("to", "x"), ("be", "x")].map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(rows.collect::<(String, String)>().unwrap(), pairs);
         assert!(session.sql("select map('a')").unwrap_err().to_string().contains("in turns"));
+        let failed = |sql: &str| session.sql(sql).and_then(|frame| frame.collect::<i64>()).unwrap_err().to_string();
+        assert!(failed("select map('a', 1, 'b', 'x')['b']").contains("values are of the types BIGINT and STRING"));
+        assert!(failed("select map('a', 1, 'a', 2)['a']").contains("the key a comes twice"));
         let null = session.sql("select map(cast(null as string), 1)['a']").and_then(|frame| frame.collect::<i64>());
         assert!(null.unwrap_err().to_string().contains("a key is null"));
     }

@@ -45,7 +45,9 @@ impl<'s> StreamingDataFrame<'s> {
             return Err(SqlError::new(&self.query, reason));
         };
         let codec = Rc::new(Codec::new(&schema).map_err(|e| SqlError::new(&self.query, e))?);
-        self.tables.of_source(&format!("late rows of {}", self.query), schema, Rc::new(Columnar::encoded(stream, codec)))
+        let thing = format!("late rows of {}", self.query);
+        let of = ("late rows", self.frame.logical_plan());
+        self.tables.of_source(&thing, of, schema, Rc::new(Columnar::encoded(stream, codec)))
     }
 
     /// The rows that could not be computed: those in which a cast failed, a number was divided by zero, or a whole number overflowed. Also rows

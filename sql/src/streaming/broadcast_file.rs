@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
@@ -81,7 +82,12 @@ impl<'s> Renderer<'_, 's> {
     pub(super) fn file_in(&self, plan: &LogicalPlan) -> Planned<Option<NamedFile<'s>>> {
         let mut found: Option<NamedFile<'s>> = None;
         let mut names = Vec::new();
-        collect(plan, &mut names);
+        plan.apply(|node| {
+            if let LogicalPlan::TableScan(scan) = node {
+                names.push(scan.table_name.table().to_owned());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
         for name in names {
             if let Some(Table::File(file)) = self.streams.get(&name) {
                 match &found {
@@ -118,12 +124,4 @@ impl<'s> Renderer<'_, 's> {
         });
         parted(&each, &self.asked())
     }
-}
-
-/// The names of the tables that a plan scans.
-fn collect(plan: &LogicalPlan, names: &mut Vec<String>) {
-    if let LogicalPlan::TableScan(scan) = plan {
-        names.push(scan.table_name.table().to_owned());
-    }
-    plan.inputs().into_iter().for_each(|input| collect(input, names));
 }

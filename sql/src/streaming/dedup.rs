@@ -9,6 +9,7 @@ use tidemill::prelude::{DStream, State, StateSpec};
 
 use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
+use super::identity::identity;
 use super::render::{Rendered, Windows};
 use super::tables::{Columnar, Keyed, Step};
 use super::time_window::stamps;
@@ -42,10 +43,11 @@ impl<'s> StreamingDataFrame<'s> {
             seen.update(());
             row
         };
-        let rows = keyed.map(|(_, pair)| pair).map_with_state(StateSpec::function(first));
+        let step = format!("drop_duplicates {columns:?}");
+        let rows = self.known_by(&step, || keyed.map(|(_, pair)| pair).map_with_state(StateSpec::function(first)));
         let stream = rows.map(|row| row);
         let schema = codec.schema().clone();
-        self.over(schema, Rc::new(Columnar::encoded(stream, codec)))
+        self.over(&step, schema, Rc::new(Columnar::encoded(stream, codec)))
     }
 
     /// As [`StreamingDataFrame::drop_duplicates`], for rows whose times differ by at most the delay of the watermark. So a key is forgotten
@@ -82,12 +84,23 @@ impl<'s> StreamingDataFrame<'s> {
             ));
         };
         let (keyed, codec) = self.keyed(verb, &columns, Some(place))?;
-        let events = keyed.event_time(|(time, _)| *time, mark.strategy());
-        self.asked().errors.borrow_mut().push(events.errors());
-        let once = events.map(|(_, pair)| pair).distinct_within_by(mark.late_by(), |(key, _)| key.clone());
-        let stream = once.timestamped().map(|timed| timed.row.1);
+        let step = format!("{verb} {columns:?}");
+        let stream = self.known_by(&step, || {
+            let events = keyed.event_time(|(time, _)| *time, mark.strategy());
+            self.asked().errors.borrow_mut().push(events.errors());
+            let once = events.map(|(_, pair)| pair).distinct_within_by(mark.late_by(), |(key, _)| key.clone());
+            once.timestamped().map(|timed| timed.row.1)
+        });
         let schema = codec.schema().clone();
-        self.over(schema, Rc::new(Columnar::encoded(stream, codec)))
+        self.over(&step, schema, Rc::new(Columnar::encoded(stream, codec)))
+    }
+
+    /// Builds a step whose states are known by it and by this plan.
+    fn known_by<R>(&self, step: &str, build: impl FnOnce() -> R) -> R {
+        match self.tables.context.get() {
+            Some(context) => context.states_of(&format!("{step} of {}", identity(self.frame.logical_plan())), build),
+            None => build(),
+        }
     }
 
     /// Rows with the key of these columns, and the time of the column at `place`.

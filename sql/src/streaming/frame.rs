@@ -79,6 +79,15 @@ pub(super) enum Rows<'s> {
     Changing(View<'s, Row>, Option<String>),
 }
 
+/// What becomes of windows in a mode.
+fn windows_in(mode: OutputMode) -> Windows {
+    match mode {
+        OutputMode::Append => Windows::Final,
+        OutputMode::Update => Windows::Open,
+        OutputMode::Complete => Windows::All,
+    }
+}
+
 impl<'s> StreamingDataFrame<'s> {
     pub(super) fn new(
         query: &str,
@@ -174,12 +183,7 @@ impl<'s> StreamingDataFrame<'s> {
     /// The rows that leave in a mode.
     pub(super) fn leaving(&self, mode: OutputMode) -> Result<DStream<'s, Row>> {
         let fault = |reason: String| Err(SqlError::new(&self.query, reason));
-        let windows = match mode {
-            OutputMode::Append => Windows::Final,
-            OutputMode::Update => Windows::Open,
-            OutputMode::Complete => Windows::All,
-        };
-        match (&self.rendered(windows)?.rows, mode) {
+        match (&self.rendered(windows_in(mode))?.rows, mode) {
             (Rows::Growing(stream), OutputMode::Append | OutputMode::Update) => Ok(stream.clone()),
             (Rows::Changing(view, _), OutputMode::Complete) => Ok(view.complete()),
             (Rows::Changing(view, _), OutputMode::Update) => Ok(view.update()),
@@ -227,6 +231,12 @@ impl<'s> StreamingDataFrame<'s> {
     /// If the query cannot be kept up to date.
     pub fn changes(&self) -> Result<bool> {
         Ok(matches!(self.rendered(Windows::Final)?.rows, Rows::Changing(..)))
+    }
+
+    /// The same of what leaves in a mode: windows by a watermark are final in mode append, and change in the others.
+    #[cfg(any(feature = "kafka", feature = "postgres", feature = "sqlite"))]
+    pub(super) fn changes_in(&self, mode: OutputMode) -> Result<bool> {
+        Ok(matches!(self.rendered(windows_in(mode))?.rows, Rows::Changing(..)))
     }
 
     /// The plan as text.

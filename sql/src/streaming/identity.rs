@@ -22,6 +22,11 @@ fn without_numbers(text: &str) -> String {
     parts.fold(first, |text, part| text + UNNAMED + part.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
+/// The name of a stream that stands for the rows of a plan after this step: its number in the program, and what it is.
+pub(super) fn unnamed(number: usize, step: &str, plan: &LogicalPlan) -> String {
+    format!("{UNNAMED}{number}_{:08x}", fnv(format!("{step} {}", identity(plan)).as_bytes()) as u32)
+}
+
 /// How the name of a stream begins that the program gave none.
 pub(super) const UNNAMED: &str = "__stream_";
 
@@ -44,6 +49,6 @@ mod tests {
         assert_eq!(of(counts), of(counts));
         assert_ne!(of(counts), of("select value, count(*) from words where value > 'a' group by value"));
         assert_ne!(of(counts), of("select value, sum(length(value)) from words group by value"));
-        assert_eq!(without_numbers("Scan: __stream_12 of __stream_3"), "Scan: __stream_ of __stream_");
+        assert_eq!(without_numbers("Scan: __stream_12_ab of __stream_3"), "Scan: __stream__ab of __stream_");
     }
 }

@@ -21,7 +21,7 @@ use super::bad_rows::tried;
 use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
 use super::groups::Timed;
-use super::identity::UNNAMED;
+use super::identity::{UNNAMED, unnamed};
 use super::join::JoinKey;
 use super::join_time::Pairs;
 use super::narrow::{Narrow, with_columns};
@@ -177,14 +177,15 @@ impl<'s> StreamTables<'s> {
         self.add(name, schema, Rc::new(Stepped { source, step }))
     }
 
-    /// The rows of a source that has no name of its own.
+    /// The rows of a source that has no name of its own. It has what a step makes of the rows of a plan.
     pub(super) fn of_source(
         &self,
         thing: &str,
+        (step, plan): (&str, &LogicalPlan),
         schema: Arc<Schema>,
         source: Rc<dyn Source<'s> + 's>,
     ) -> Result<StreamingDataFrame<'s>> {
-        let name = self.unnamed();
+        let name = unnamed(self.streams.borrow().len(), step, plan);
         self.add(&name, schema, source)?;
         Ok(StreamingDataFrame::new(thing, self, self.session.table(&name)?, None))
     }

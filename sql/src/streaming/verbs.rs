@@ -21,8 +21,8 @@ impl<'s> StreamingDataFrame<'s> {
     }
 
     /// A frame of these rows, which are made of the rows of this one.
-    pub(super) fn over(&self, schema: Arc<Schema>, source: Rc<dyn Source<'s> + 's>) -> Result<Self> {
-        let mut frame = self.tables.of_source(&self.query, schema, source)?;
+    pub(super) fn over(&self, step: &str, schema: Arc<Schema>, source: Rc<dyn Source<'s> + 's>) -> Result<Self> {
+        let mut frame = self.tables.of_source(&self.query, (step, self.frame.logical_plan()), schema, source)?;
         frame.bad_sources = self.bad_sources.clone();
         Ok(frame)
     }
@@ -308,7 +308,7 @@ impl<'s> StreamingDataFrame<'s> {
             return Err(SqlError::new(&thing, "rows of this result change; set the watermark before the aggregate"));
         };
         let (schema, step) = stamped(&schema, column, watermark).map_err(|reason| SqlError::new(&thing, reason))?;
-        self.over(schema, Rc::new(Stepped { source, step: narrow.then(step) }))
+        self.over(&thing, schema, Rc::new(Stepped { source, step: narrow.then(step) }))
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
     let columns = Arc::new(Columns::of(codec.schema()).map_err(fault)?);
     let table = table(options, codec.schema(), &columns).map_err(fault)?;
     let keyed = options.get("primaryKey").is_some();
-    if mode != OutputMode::Append && frame.changes()? && !keyed {
+    if mode != OutputMode::Append && frame.changes_in(mode)? && !keyed {
         let remedy = "name the columns that find a row by option primaryKey, as `word` or `word, hour`";
         return Err(fault(format!("rows of this result change, so they need a key: {remedy}")));
     }
@@ -48,7 +48,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
     }
     let rows = frame.leaving(mode)?.map_partitions(move |rows: Vec<Row>| read(&rows.iter().collect::<Vec<_>>()));
     // Each shard commits by itself, so all rows of a key are in one: the last row must be the last one that is written.
-    let rows = match keyed && frame.changes()? && options.get("numPartitions").is_some() {
+    let rows = match keyed && frame.changes_in(mode)? && options.get("numPartitions").is_some() {
         true => rows.map(move |row: Values| (row.key(&places), row)).group_by_key().flat_map(|(_, rows)| rows),
         false => rows,
     };

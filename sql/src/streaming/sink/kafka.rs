@@ -29,7 +29,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
     let (rows, codec) = (frame.leaving(mode)?, frame.codec()?);
     let places = Places::of(codec.schema()).map_err(fault)?;
     let query = frame.query.clone();
-    let keyed = places.key.is_some() && frame.changes()?;
+    let keyed = places.key.is_some() && frame.changes_in(mode)?;
     let records = rows.map_partitions(move |rows: Vec<Row>| {
         let batch = codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
         let columns = batch.columns();

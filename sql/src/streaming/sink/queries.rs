@@ -55,13 +55,19 @@ impl StreamingQueries {
         F: for<'s> Fn(&StreamingContext<'s>) -> std::result::Result<(), BoxError> + Send + Sync + 'static,
     {
         session.definitions().next_job();
+        let own = session.clone();
+        let build = move |ssc: &StreamingContext<'_>| {
+            build(ssc)?;
+            match own.definitions().all().is_empty() {
+                true => Err(
+                    "the closure started no query of this session; make its StreamTables of a clone of it, and call start(ssc)"
+                        .into(),
+                ),
+                false => Ok(()),
+            }
+        };
         let job = builder.start(build).map_err(|e| SqlError::new("start", e))?;
         let declared = session.definitions().all();
-        if declared.is_empty() {
-            let reason = "the closure started no query of this session; make its StreamTables of a clone of this session, and call start(ssc)";
-            job.stop_now().map_err(|e| SqlError::new("the job", e))?;
-            return Err(SqlError::new("StreamingQueries::start", reason));
-        }
         let ends = declared.iter().any(|query| query.trigger.is_some_and(Trigger::ends_job));
         let has_offsets = declared.iter().any(|query| query.has_offsets);
         let states: Vec<_> = declared.into_iter().map(|definition| Arc::new(QueryState::new(definition))).collect();

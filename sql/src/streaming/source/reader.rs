@@ -225,11 +225,13 @@ impl<'s> DataStreamReader<'_, 's> {
     }
 
     fn parquet_files(&self) -> Result<Loaded<'s>, String> {
+        crate::parquet::there()?;
         self.options.only("parquet", &[&files::options()[..], &["inferSchema", "cleanSource"]].concat())?;
         let path = self.options.needed("parquet", "path")?;
         let schema = self.given_or(false, || {
             let files = read::files(Path::new(path), &self.options)?;
-            crate::parquet::schema(files.first().ok_or("there is no file yet")?)
+            let first = files.first().ok_or_else(|| format!("{path} has no file yet; say .schema(\"name TYPE, ..\")"))?;
+            crate::parquet::schema(first)
         })?;
         let (rows, errors) = parquet::rows(self.ssc, files::source(path, &self.options)?, &schema)?;
         Ok((schema, Rc::new(rows), Some(errors)))
