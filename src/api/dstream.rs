@@ -170,9 +170,14 @@ impl<'s, T: 'static> DStream<'s, T> {
     ///
     /// ```
     /// use tidemill::testing::check;
-    /// // A second source beside the first one.
-    /// let two = |s: &tidemill::prelude::DStream<'_, i32>| s.context().queue_stream(&tidemill::prelude::QueueSource::from_batches([vec![2]]));
-    /// check([vec![1]], move |s| s.union(&two(s)), [vec![1, 2]]);
+    /// check(
+    ///     [vec![1]],
+    ///     |stream| {
+    ///         let interval = stream.context().batch_interval();
+    ///         stream.map(move |n| (n, interval.is_zero()))
+    ///     },
+    ///     [vec![(1, false)]],
+    /// );
     /// ```
     #[doc(alias = "ssc")]
     pub fn context(&self) -> StreamingContext<'s> {

@@ -33,7 +33,7 @@ impl StreamingContext<'_> {
     ///
     /// ```
     /// use tidemill::prelude::*;
-    /// let words = QueueSource::from_batches([vec!["to"]]);
+    /// let words = QueueSource::from_batches([vec!["to".to_owned()]]);
     /// StreamingContext::builder("known", millis(5))
     ///     .without_checkpoint()
     ///     .run(move |ssc| {
