@@ -2,37 +2,30 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
-use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, Signature, Volatility};
 
-use super::{plan, text_of};
+use super::{Function, plan, text_of};
 use crate::files::ddl;
 use crate::files::json::JsonLines;
 use crate::files::options::Options;
 use crate::files::values::{Value, Values, batch};
 
-/// `from_json(text, schema)`: the object as a struct with these fields. A field that is missing or does not fit is null, and so are all
-/// fields of a text that is no object. `from_json(text, schema, map('mode', 'FAILFAST'))` makes such a row an error.
-pub(super) fn from_json() -> ScalarUDF {
-    ScalarUDF::from(FromJson { signature: Signature::variadic_any(Volatility::Immutable) })
+/// `from_json(text, schema)`: the object as a struct with these fields. A field that is missing or does not fit is null. If the text is not an
+/// object, all fields are null. `from_json(text, schema, map('mode', 'FAILFAST'))` makes such a row an error.
+pub(super) fn from_json() -> Function {
+    Function { name: "from_json", signature: Signature::variadic_any(Volatility::Immutable), kind, values }
 }
 
 const USAGE: &str =
     "from_json takes a text, a schema in quotes, as in from_json(value, 'word STRING, n INT'), and perhaps a map of options";
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct FromJson {
-    signature: Signature,
-}
-
 /// The type that the schema of a call says.
-fn kind(schema: Option<&ScalarValue>) -> Result<DataType> {
+fn kind(args: &ReturnFieldArgs) -> Result<DataType> {
+    let ([_, schema] | [_, schema, _]) = args.scalar_arguments else { return plan(USAGE) };
     let Some(text) = schema.and_then(text_of) else { return plan(USAGE) };
     match ddl::parsed(text) {
         Ok(schema) => Ok(nullable(&DataType::Struct(schema.fields))),
@@ -50,54 +43,33 @@ fn nullable(kind: &DataType) -> DataType {
     }
 }
 
-impl ScalarUDFImpl for FromJson {
-    fn name(&self) -> &str {
-        "from_json"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        plan(USAGE)
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        if !matches!(args.arg_fields.len(), 2 | 3) {
-            return plan(USAGE);
-        }
-        Ok(Arc::new(Field::new(self.name(), kind(args.scalar_arguments[1].as_ref().copied())?, true)))
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let kind = args.return_type().clone();
-        let DataType::Struct(fields) = &kind else { return plan(USAGE) };
-        let (schema, rows) = (Schema::new(fields.clone()), args.number_rows);
-        let options = args.args.get(2).map(|map| options(map, rows)).transpose()?.unwrap_or_default();
-        let fails = match options.get("mode").map(str::to_ascii_uppercase).as_deref() {
-            None | Some("PERMISSIVE") => false,
-            Some("FAILFAST") => true,
-            Some(other) => return plan(&format!("from_json: the mode is {other}; there are PERMISSIVE and FAILFAST")),
-        };
-        let known = ["mode", "timestampFormat", "dateFormat"];
-        let reader = options.only("from_json", &known).and_then(|()| JsonLines::new(&options));
-        let reader = reader.map_err(|reason| DataFusionError::Plan(format!("from_json: {reason}")))?;
-        let texts = cast(&args.args[0].to_array(rows)?, &DataType::Utf8)?;
-        let texts = texts.as_string::<i32>();
-        let value = |row: usize| match texts.is_valid(row).then(|| texts.value(row)) {
-            None => Ok(Value::Null),
-            Some(text) if fails => match reader.values(text, &schema) {
-                Ok(Some(Values(parts))) => Ok(Value::Struct(parts)),
-                Ok(None) => Err(DataFusionError::Execution("from_json: the text is empty".to_owned())),
-                Err(reason) => Err(DataFusionError::Execution(format!("from_json: {reason}"))),
-            },
-            Some(text) => Ok(Value::Struct(reader.values_or_nulls(text, &schema).0)),
-        };
-        let values = (0..texts.len()).map(|row| Ok(Values(vec![value(row)?]))).collect::<Result<Vec<_>>>()?;
-        let column = batch(&Arc::new(Schema::new(vec![Field::new("value", kind.clone(), true)])), &values)?;
-        Ok(ColumnarValue::Array(column.column(0).clone()))
-    }
+fn values(args: &ScalarFunctionArgs) -> Result<ArrayRef> {
+    let kind = args.return_type();
+    let DataType::Struct(fields) = kind else { return plan(USAGE) };
+    let (schema, rows) = (Schema::new(fields.clone()), args.number_rows);
+    let options = args.args.get(2).map(|map| options(map, rows)).transpose()?.unwrap_or_default();
+    let fails = match options.get("mode").map(str::to_ascii_uppercase).as_deref() {
+        None | Some("PERMISSIVE") => false,
+        Some("FAILFAST") => true,
+        Some(other) => return plan(&format!("from_json: the mode is {other}; there are PERMISSIVE and FAILFAST")),
+    };
+    let known = ["mode", "timestampFormat", "dateFormat"];
+    let reader = options.only("from_json", &known).and_then(|()| JsonLines::new(&options));
+    let reader = reader.map_err(|reason| DataFusionError::Plan(format!("from_json: {reason}")))?;
+    let texts = cast(&args.args[0].to_array(rows)?, &DataType::Utf8)?;
+    let texts = texts.as_string::<i32>();
+    let value = |row: usize| match texts.is_valid(row).then(|| texts.value(row)) {
+        None => Ok(Value::Null),
+        Some(text) if fails => match reader.values(text, &schema) {
+            Ok(Some(Values(parts))) => Ok(Value::Struct(parts)),
+            Ok(None) => Err(DataFusionError::Execution("from_json: the text is empty".to_owned())),
+            Err(reason) => Err(DataFusionError::Execution(format!("from_json: {reason}"))),
+        },
+        Some(text) => Ok(Value::Struct(reader.values_or_nulls(text, &schema).0)),
+    };
+    let values = (0..texts.len()).map(|row| Ok(Values(vec![value(row)?]))).collect::<Result<Vec<_>>>()?;
+    let column = batch(&Arc::new(Schema::new(vec![Field::new("value", kind.clone(), true)])), &values)?;
+    Ok(column.column(0).clone())
 }
 
 /// The options of a map, which are the same for all rows.
@@ -105,9 +77,8 @@ fn options(map: &ColumnarValue, rows: usize) -> Result<Options> {
     let map = map.to_array(rows.max(1))?;
     let (DataType::Map(..), false) = (map.data_type(), map.is_empty()) else { return plan(USAGE) };
     let entries = map.as_map().value(0);
-    let texts = [0, 1].map(|place| cast(entries.column(place), &DataType::Utf8));
-    let [names, values] = texts;
-    let (names, values) = (names?, values?);
+    let texts = |place| cast(entries.column(place), &DataType::Utf8);
+    let (names, values) = (texts(0)?, texts(1)?);
     let mut options = Options::default();
     for (name, value) in names.as_string::<i32>().iter().zip(values.as_string::<i32>()) {
         options.set(name.unwrap_or_default(), value.unwrap_or_default().to_owned());

@@ -2,54 +2,31 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{AsArray, StringArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ReturnFieldArgs, ScalarFunctionArgs, Signature, Volatility};
 use serde_json::Value as Json;
 
-use super::{constant, plan, text_of};
+use super::{Function, constant, plan, text_of};
 
-/// `get_json_object(text, path)`: the value at a path such as `$.user.tags[0]` or `$['first name']`: a text as it is, any other value as JSON, with the
-/// fields of objects by name. Null if the text is no JSON, or has no value there.
-pub(super) fn get_json_object() -> ScalarUDF {
-    ScalarUDF::from(GetJsonObject { signature: Signature::any(2, Volatility::Immutable) })
+/// `get_json_object(text, path)`: the value at a path such as `$.user.tags[0]` or `$['first name']`. A text is as it is. Any other value is
+/// JSON, with the fields of objects by name. Null if the text is not JSON, or has no value at the path.
+pub(super) fn get_json_object() -> Function {
+    Function { name: "get_json_object", signature: Signature::any(2, Volatility::Immutable), kind, values }
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct GetJsonObject {
-    signature: Signature,
+fn kind(args: &ReturnFieldArgs) -> Result<DataType> {
+    path_of(args.scalar_arguments[1].and_then(text_of))?;
+    Ok(DataType::Utf8)
 }
 
-impl ScalarUDFImpl for GetJsonObject {
-    fn name(&self) -> &str {
-        "get_json_object"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    /// A wrong path is an error of the query, before any row.
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let path = args.scalar_arguments.get(1).copied().flatten().and_then(text_of);
-        path_of(path)?;
-        Ok(Arc::new(Field::new(self.name(), DataType::Utf8, true)))
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let path = path_of(constant(&args.args[1]))?;
-        let texts = cast(&args.args[0].to_array(args.number_rows)?, &DataType::Utf8)?;
-        let found = texts.as_string::<i32>().iter().map(|text| found(text?, &path));
-        Ok(ColumnarValue::Array(Arc::new(found.collect::<StringArray>())))
-    }
+fn values(args: &ScalarFunctionArgs) -> Result<ArrayRef> {
+    let path = path_of(constant(&args.args[1]))?;
+    let texts = cast(&args.args[0].to_array(args.number_rows)?, &DataType::Utf8)?;
+    let found = texts.as_string::<i32>().iter().map(|text| found(text?, &path));
+    Ok(Arc::new(found.collect::<StringArray>()))
 }
 
 fn path_of(text: Option<&str>) -> Result<Vec<Step>> {

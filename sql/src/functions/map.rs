@@ -7,75 +7,62 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::{cast, interleave};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{ReturnFieldArgs, ScalarFunctionArgs, Signature, Volatility};
 
-use super::plan;
+use super::{Function, plan};
 use crate::files::ddl;
 
 /// `map(key, value, ..)`: a map of these pairs. All keys have one type, and so have all values. A key may not be null, nor come
 /// twice.
-pub(super) fn map() -> ScalarUDF {
-    ScalarUDF::from(MapOf { signature: Signature::variadic_any(Volatility::Immutable) })
+pub(super) fn map() -> Function {
+    Function { name: "map", signature: Signature::variadic_any(Volatility::Immutable), kind, values }
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct MapOf {
-    signature: Signature,
+fn kind(args: &ReturnFieldArgs) -> Result<DataType> {
+    let [key, value, ..] = args.arg_fields else { return plan(USAGE) };
+    if !args.arg_fields.len().is_multiple_of(2) {
+        return plan(USAGE);
+    }
+    let (key, value) = (key.data_type(), value.data_type());
+    for (place, field) in args.arg_fields.iter().enumerate() {
+        let (what, first) = if place % 2 == 0 { ("keys", key) } else { ("values", value) };
+        let kind = field.data_type();
+        if kind != first && *kind != DataType::Null {
+            let (first, other) = (ddl::type_text(first), ddl::type_text(kind));
+            return plan(&format!("map: its {what} are of the types {first} and {other}; cast them to one"));
+        }
+    }
+    Ok(ddl::map(key.clone(), value.clone()))
 }
 
-impl ScalarUDFImpl for MapOf {
-    fn name(&self) -> &str {
-        "map"
-    }
+const USAGE: &str = "map takes keys and values in turns: map('a', 1, 'b', 2)";
 
-    fn signature(&self) -> &Signature {
-        &self.signature
+fn values(args: &ScalarFunctionArgs) -> Result<ArrayRef> {
+    let DataType::Map(entries, sorted) = args.return_type() else { return plan(USAGE) };
+    let DataType::Struct(pair) = entries.data_type() else { return plan(USAGE) };
+    let (rows, pairs) = (args.number_rows, args.args.len() / 2);
+    // The keys of a row follow one another, and so do its values.
+    let column = |first: usize| -> Result<ArrayRef> {
+        let parts = args.args.iter().skip(first).step_by(2);
+        let parts = parts.map(|part| Ok(cast(&part.to_array(rows)?, pair[first].data_type())?));
+        let parts = parts.collect::<Result<Vec<ArrayRef>>>()?;
+        let places: Vec<(usize, usize)> = (0..rows).flat_map(|row| (0..pairs).map(move |part| (part, row))).collect();
+        Ok(interleave(&parts.iter().map(|part| part.as_ref()).collect::<Vec<&dyn Array>>(), &places)?)
+    };
+    let (keys, values) = (column(0)?, column(1)?);
+    let fault = |reason: String| Err(DataFusionError::Execution(format!("map: {reason}")));
+    if keys.null_count() > 0 {
+        return fault("a key is null".to_owned());
     }
-
-    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        match types {
-            [key, value, ..] if types.len().is_multiple_of(2) => {
-                for (place, kind) in types.iter().enumerate() {
-                    let (what, first) = if place % 2 == 0 { ("keys", key) } else { ("values", value) };
-                    if kind != first && *kind != DataType::Null {
-                        let (first, other) = (ddl::type_text(first), ddl::type_text(kind));
-                        return plan(&format!("map: its {what} are of the types {first} and {other}; cast them to one"));
-                    }
-                }
-                Ok(ddl::map(key.clone(), value.clone()))
-            }
-            _ => plan("map takes keys and values in turns: map('a', 1, 'b', 2)"),
+    let names = cast(&keys, &DataType::Utf8)?;
+    for row in names.as_string::<i32>().iter().collect::<Vec<_>>().chunks(pairs) {
+        if let Some(twice) = (1..row.len()).find(|place| row[..*place].contains(&row[*place])) {
+            return fault(format!("the key {} comes twice", row[twice].unwrap_or_default()));
         }
     }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let kind = args.return_type().clone();
-        let DataType::Map(entries, sorted) = &kind else { return plan("map has no type") };
-        let DataType::Struct(pair) = entries.data_type() else { return plan("map has no pairs") };
-        let (rows, pairs) = (args.number_rows, args.args.len() / 2);
-        // The keys of a row follow one another, and so do its values.
-        let column = |first: usize| -> Result<ArrayRef> {
-            let parts = args.args.iter().skip(first).step_by(2);
-            let parts = parts.map(|part| Ok(cast(&part.to_array(rows)?, pair[first].data_type())?));
-            let parts = parts.collect::<Result<Vec<ArrayRef>>>()?;
-            let places: Vec<(usize, usize)> = (0..rows).flat_map(|row| (0..pairs).map(move |part| (part, row))).collect();
-            Ok(interleave(&parts.iter().map(|part| part.as_ref()).collect::<Vec<&dyn Array>>(), &places)?)
-        };
-        let (keys, values) = (column(0)?, column(1)?);
-        let fault = |reason: String| Err(DataFusionError::Execution(format!("map: {reason}")));
-        if keys.null_count() > 0 {
-            return fault("a key is null".to_owned());
-        }
-        let names = cast(&keys, &DataType::Utf8)?;
-        for row in names.as_string::<i32>().iter().collect::<Vec<_>>().chunks(pairs) {
-            if let Some(twice) = (1..row.len()).find(|place| row[..*place].contains(&row[*place])) {
-                return fault(format!("the key {} comes twice", row[twice].unwrap_or_default()));
-            }
-        }
-        let parts = StructArray::try_new(pair.clone(), vec![keys, values], None)?;
-        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(pairs, rows));
-        Ok(ColumnarValue::Array(Arc::new(MapArray::try_new(entries.clone(), offsets, parts, None, *sorted)?)))
-    }
+    let parts = StructArray::try_new(pair.clone(), vec![keys, values], None)?;
+    let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(pairs, rows));
+    Ok(Arc::new(MapArray::try_new(entries.clone(), offsets, parts, None, *sorted)?))
 }
 
 #[cfg(test)]

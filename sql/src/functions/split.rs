@@ -6,41 +6,21 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringBuil
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{ReturnFieldArgs, ScalarFunctionArgs, Signature, Volatility};
 use regex::Regex;
 
-use super::{constant, plan};
+use super::{Function, constant, plan};
 
 /// `split(text, regex)`: the parts of a text between the matches of a regular expression.
-pub(super) fn split() -> ScalarUDF {
-    ScalarUDF::from(Split { signature: Signature::any(2, Volatility::Immutable) })
+pub(super) fn split() -> Function {
+    let kind = |_: &ReturnFieldArgs| Ok(DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))));
+    Function { name: "split", signature: Signature::any(2, Volatility::Immutable), kind, values }
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Split {
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for Split {
-    fn name(&self) -> &str {
-        "split"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))))
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [text, pattern] = &args.args[..] else { return plan("split takes a text and a pattern") };
-        let Some(pattern) = constant(pattern) else { return plan("the pattern of split is a text in quotes") };
-        let pattern = Pattern::of(pattern)?;
-        let texts = text.to_array(args.number_rows)?;
-        Ok(ColumnarValue::Array(parts(&texts, &pattern)?))
-    }
+fn values(args: &ScalarFunctionArgs) -> Result<ArrayRef> {
+    let [text, pattern] = &args.args[..] else { return plan("split takes a text and a pattern") };
+    let Some(pattern) = constant(pattern) else { return plan("the pattern of split is a text in quotes") };
+    parts(&text.to_array(args.number_rows)?, &Pattern::of(pattern)?)
 }
 
 /// A pattern without special characters is found without a regular expression.

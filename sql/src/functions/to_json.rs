@@ -1,45 +1,31 @@
 //! `to_json`: a struct, an array or a map as a text of JSON.
 
-use datafusion::arrow::array::StringArray;
-use datafusion::arrow::datatypes::DataType;
-use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use std::sync::Arc;
 
-use super::plan;
+use datafusion::arrow::array::{ArrayRef, StringArray};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{ReturnFieldArgs, ScalarFunctionArgs, Signature, Volatility};
+
+use super::{Function, plan};
 use crate::files::write::json_text;
 
 /// `to_json(value)`: the value as `format("json")` writes it. Fields that are null are left out.
-pub(super) fn to_json() -> ScalarUDF {
-    ScalarUDF::from(ToJson { signature: Signature::any(1, Volatility::Immutable) })
+pub(super) fn to_json() -> Function {
+    Function { name: "to_json", signature: Signature::any(1, Volatility::Immutable), kind, values }
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct ToJson {
-    signature: Signature,
+fn kind(args: &ReturnFieldArgs) -> Result<DataType> {
+    match args.arg_fields[0].data_type() {
+        DataType::Struct(_) | DataType::List(_) | DataType::LargeList(_) | DataType::Map(..) => Ok(DataType::Utf8),
+        _ => plan("to_json takes a struct, an array or a map: to_json(named_struct('word', word, 'n', n))"),
+    }
 }
 
-impl ScalarUDFImpl for ToJson {
-    fn name(&self) -> &str {
-        "to_json"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        match types {
-            [DataType::Struct(_) | DataType::List(_) | DataType::LargeList(_) | DataType::Map(..)] => Ok(DataType::Utf8),
-            _ => plan("to_json takes a struct, an array or a map: to_json(named_struct('word', word, 'n', n))"),
-        }
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let values = args.args[0].to_array(args.number_rows)?;
-        let texts = (0..values.len()).map(|row| json_text(&values, row)).collect::<std::result::Result<Vec<_>, String>>();
-        Ok(ColumnarValue::Array(Arc::new(StringArray::from(texts.map_err(DataFusionError::Execution)?))))
-    }
+fn values(args: &ScalarFunctionArgs) -> Result<ArrayRef> {
+    let values = args.args[0].to_array(args.number_rows)?;
+    let texts = (0..values.len()).map(|row| json_text(&values, row)).collect::<std::result::Result<Vec<_>, String>>();
+    Ok(Arc::new(StringArray::from(texts.map_err(DataFusionError::Execution)?)))
 }
 
 #[cfg(test)]
