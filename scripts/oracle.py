@@ -300,10 +300,15 @@ def compare(want, have, notes):
     return sum(missing.values()), again, strange + (not missing and not more)
 
 
+def occurrences(records):
+    """How often each word is in the input. `records[partition][offset]` are the words."""
+    return collections.Counter(itertools.chain.from_iterable(there.values() for there in records.values()))
+
+
 def judge(plans, step, records, seen, shape):
     """Judges every row. `records[partition][offset]` are the input words, and `seen[word]` the output rows."""
     records, notes = {p: dict(there) for p, there in records.items()}, []
-    occurrences = collections.Counter(itertools.chain.from_iterable(there.values() for there in records.values()))
+    came = occurrences(records)
     rows = expected(plans, step, records, shape, notes)
     wrong, twice, lost = len(notes), 0, sum(map(len, records.values()))
     if lost:
@@ -316,7 +321,7 @@ def judge(plans, step, records, seen, shape):
         lost, twice, wrong = (a + b for a, b in zip((lost, twice, wrong), verdict))
         notes += [f"{word}: {text}" for text in said]
     if shape.window is None:  # independent of the plans: the last total of a word is how often it is in the input
-        for word, n in occurrences.items():
+        for word, n in came.items():
             if seen.get(word, [None])[-1] != (n, 1 if shape.mode == "changes" else None):
                 wrong += not lost
                 notes.append(f"{word}: went in {n} times, and the last total is {seen.get(word, [None])[-1]}")
@@ -393,7 +398,7 @@ def judge_posted(plans, step, records, sent, found):
 
 def judge_copies(records, copies):
     """Judges files that have each word of the input once. `records[partition][offset]` are the words, `copies` is how often each was found."""
-    came = collections.Counter(itertools.chain.from_iterable(there.values() for there in records.values()))
+    came = occurrences(records)
     missing, more = came - copies, copies - came
     notes = [f"{n} of {word} are in no file" for word, n in missing.items()]
     notes += [f"{n} of {word} are in the files, and did not come" for word, n in more.items()]
@@ -403,7 +408,7 @@ def judge_copies(records, copies):
 
 def judge_table(records, rows):
     """Judges a table that has the last total of each word: pairs of a word and a number."""
-    came = collections.Counter(itertools.chain.from_iterable(there.values() for there in records.values()))
+    came = occurrences(records)
     lost, twice, wrong, notes = 0, 0, 0, []
     for word in sorted(came.keys() | {word for word, _ in rows}):
         have = [n for other, n in rows if other == word]

@@ -78,6 +78,12 @@ class Postgres:
             self.process.wait()
             self.process = None
 
+    def outage(self, pause):
+        """Ends it at once, and starts it again after so many seconds."""
+        self.kill()
+        time.sleep(pause)
+        self.start()
+
     def end(self):
         self.kill()
         shutil.rmtree(self.dir, ignore_errors=True)
