@@ -9,13 +9,24 @@ use crate::engine::state::{State, StateHandle};
 /// States in build order.
 #[derive(Default)]
 pub(super) struct RegisteredStates {
-    states: Vec<State>,
-    /// The operator that keeps each state.
-    operators: Vec<OperatorId>,
-    /// Whether each is known by what it is of.
-    of_parts: Vec<bool>,
+    all: Vec<Registered>,
     /// What the states are of that are registered now. `None`: each is the one of its verb and ordinal.
     of: Option<Rc<str>>,
+}
+
+struct Registered {
+    state: State,
+    /// The operator that keeps it.
+    operator: OperatorId,
+    /// Whether it is known by what it is of.
+    of_part: bool,
+}
+
+impl Registered {
+    fn rename(&mut self, name: &str) {
+        self.state.name = name.into();
+        self.operator.rename(name);
+    }
 }
 
 impl RegisteredStates {
@@ -23,19 +34,12 @@ impl RegisteredStates {
     pub fn register(&mut self, operator: &OperatorId, line: &str, handle: Rc<StateHandle>) -> usize {
         let name = operator.name();
         let verb = name.split('#').next().unwrap_or_default();
-        let fingerprint = format!("{verb} {line}");
-        let name = match &self.of {
-            None => name,
-            Some(of) => {
-                let name = format!("{verb} of {of}");
-                operator.rename(&name);
-                name
-            }
-        };
-        self.of_parts.push(self.of.is_some());
-        self.states.push(State { name, fingerprint, handle });
-        self.operators.push(operator.clone());
-        self.states.len() - 1
+        let (fingerprint, of) = (format!("{verb} {line}"), self.of.as_ref().map(|of| format!("{verb} of {of}")));
+        let state = State { name, fingerprint, handle };
+        let mut registered = Registered { state, operator: operator.clone(), of_part: of.is_some() };
+        of.iter().for_each(|name| registered.rename(name));
+        self.all.push(registered);
+        self.all.len() - 1
     }
 
     /// Gives a state and its operator another name.
@@ -48,11 +52,10 @@ impl RegisteredStates {
                 "\"{name}\" names nothing: this chain has no verb that keeps state, or two with state meet in it; name each before they meet"
             ));
         };
-        if self.states.iter().any(|s| s.name == name) {
+        if self.all.iter().any(|one| one.state.name == name) {
             return Err(format!("\"{name}\" is taken by another verb that keeps state; names must differ"));
         }
-        self.states[state].name = name.into();
-        self.operators[state].rename(name);
+        self.all[state].rename(name);
         Ok(())
     }
 
@@ -63,19 +66,14 @@ impl RegisteredStates {
     /// The states whose operator is built. Branches that no output reads are not. Equal parts are numbered here, from the second one on: a part
     /// that is not built has no number.
     pub fn built(&mut self) -> Vec<State> {
+        self.all.retain(|one| one.state.handle.is_built());
         let mut equal: BTreeMap<String, u32> = BTreeMap::new();
-        let all = self.states.drain(..).zip(self.operators.drain(..)).zip(self.of_parts.drain(..));
-        let mut built = Vec::new();
-        for ((mut state, operator), of_part) in all.filter(|((state, _), _)| state.handle.is_built()) {
-            if of_part {
-                let n = equal.entry(state.name.clone()).and_modify(|n| *n += 1).or_insert(1);
-                if *n > 1 {
-                    state.name = format!("{}#{n}", state.name);
-                    operator.rename(&state.name);
-                }
+        for one in self.all.iter_mut().filter(|one| one.of_part) {
+            let n = equal.entry(one.state.name.clone()).and_modify(|n| *n += 1).or_insert(1);
+            if *n > 1 {
+                one.rename(&format!("{}#{n}", one.state.name));
             }
-            built.push(state);
         }
-        built
+        self.all.drain(..).map(|one| one.state).collect()
     }
 }

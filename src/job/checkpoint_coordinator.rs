@@ -416,13 +416,9 @@ pub(crate) fn check_states(manifest: &Manifest, program: &ProgramStates, drop_st
     }
     // Which of two equal parts the state was of is not known, so the second one does not begin empty in silence.
     let saved = |name: &str| manifest.operators.iter().any(|o| o.id.name == name && !o.groups.is_empty());
-    let beside = |name: &str| name.rsplit_once('#').map(|(first, _)| first.to_owned()).filter(|first| saved(first));
-    wrong.extend(found.new.iter().filter_map(|new| {
-        let first = beside(&new.name)?;
-        Some(format!(
-            "\"{}\" is new beside an equal part, \"{first}\", and which of them the state was of is not known",
-            new.name
-        ))
+    wrong.extend(found.new.iter().filter_map(|StateId { name, .. }| {
+        let (first, _) = name.rsplit_once('#').filter(|(first, _)| saved(first))?;
+        Some(format!("\"{name}\" is new beside an equal part, \"{first}\", and which of them the state was of is not known"))
     }));
     // A limit may be taken away like any other setting.
     let counts = format!("{} ", bad_runs::STATE);

@@ -30,7 +30,7 @@ impl<'s> StreamingContext<'s> {
     #[doc(alias = "binaryFiles")]
     #[track_caller]
     pub fn binary_files_stream(&self, dir: impl AsRef<Path>) -> Decoded<'s, (String, Vec<u8>)> {
-        self.whole_files_at(&OperatorId::of("binary_files_stream"), TextFileSource::new(dir.as_ref()), LONGEST)
+        self.whole_files_at(&OperatorId::of("binary_files_stream"), TextFileSource::new(dir.as_ref()))
     }
 
     /// Like [`binary_files_stream`](StreamingContext::binary_files_stream), with the options of a [`TextFileSource`].
@@ -53,14 +53,14 @@ impl<'s> StreamingContext<'s> {
     /// ```
     #[track_caller]
     pub fn binary_files_stream_with(&self, files: TextFileSource) -> Decoded<'s, (String, Vec<u8>)> {
-        self.whole_files_at(&OperatorId::of("binary_files_stream_with"), files, LONGEST)
+        self.whole_files_at(&OperatorId::of("binary_files_stream_with"), files)
     }
 
-    fn whole_files_at(&self, operator: &OperatorId, files: TextFileSource, limit: usize) -> Decoded<'s, (String, Vec<u8>)> {
+    fn whole_files_at(&self, operator: &OperatorId, files: TextFileSource) -> Decoded<'s, (String, Vec<u8>)> {
         if files.header {
             self.graph.report(operator, "header(true) is for lines: a whole file has no header");
         }
-        self.files_at(operator, files, FileCut { limit })
+        self.files_at(operator, files, FileCut { limit: LONGEST })
     }
 }
 
