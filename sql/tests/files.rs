@@ -1,22 +1,16 @@
 //! Files that change while a job runs, and files that are read whole.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
+#[allow(dead_code, reason = "other test programs use the rest")]
+mod shared;
 #[path = "../../src/testing/temp_dir.rs"]
 mod temp_dir;
+use shared::eventually;
 use temp_dir::TempDir;
 use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 use tidemill_sql::{StreamTables, TableSession};
-
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(120);
-    while !is() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::yield_now();
-    }
-}
 
 /// Moves a version into place.
 fn put(file: &Path, version: &str) {

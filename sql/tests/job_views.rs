@@ -6,12 +6,17 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidemill::api::context::Builder;
 use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 use tidemill_sql::{OutputMode, StreamTables, TableSession};
+
+#[allow(dead_code, reason = "other test programs use the rest")]
+mod shared;
+
+use shared::eventually;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 struct Word {
@@ -38,15 +43,6 @@ fn answer(job: &JobHandle, args: &[&str]) -> String {
     let output = ask(job, args);
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// Waits for an event, and fails if it does not come.
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while !is() {
-        assert!(Instant::now() < until, "{what} does not happen");
-        std::thread::yield_now();
-    }
 }
 
 /// A job over words: how often each was there, all different words, and a view without rows.

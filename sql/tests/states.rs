@@ -20,17 +20,20 @@ fn put(dir: &Path, name: &str, text: &str) {
 /// Reads all files of a directory with a job that `build` makes of their lines.
 fn job(
     dir: &Path,
+    drop_state: bool,
     build: impl for<'s> Fn(&StreamTables<'s>, &StreamingContext<'s>) -> tidemill_sql::Result<()> + Send + Sync + 'static,
-) -> Result<(), String> {
+) -> Result<TableSession, String> {
     let (session, input) = (TableSession::new(), dir.join("input"));
     let in_job = session.clone();
-    let builder = StreamingContext::builder("states", millis(100)).workers(2).checkpoint(dir.join("state"));
+    let runtime = RuntimeArgs { checkpoint: Some(dir.join("state")), drop_state, workers: 2, ..RuntimeArgs::default() };
+    let builder = StreamingContext::builder("states", millis(100)).runtime(runtime);
     let started = StreamingQueries::start(&session, builder, move |ssc| {
         let tables = StreamTables::new(&in_job);
         tables.read_stream(ssc).text(&input)?.create_or_replace_temp_view("words")?;
         Ok(build(&tables, ssc)?)
     });
-    started.map_err(|e| e.to_string())?.await_termination().map_err(|e| e.to_string())
+    started.map_err(|e| e.to_string())?.await_termination().map_err(|e| e.to_string())?;
+    Ok(session)
 }
 
 fn write<'s>(frame: &StreamingDataFrame<'s>, ssc: &StreamingContext<'s>, mode: &str) -> tidemill_sql::Result<()> {
@@ -42,7 +45,7 @@ fn other_columns_of_drop_duplicates_are_another_state() {
     let dir = TempDir::made("sql-states-dedup");
     put(&dir, "a", "to\nbe\n");
     let by = |column: &'static str| {
-        job(&dir, move |tables, ssc| {
+        job(&dir, false, move |tables, ssc| {
             let rows = tables.sql("select value, length(value) as n from words")?;
             write(&rows.drop_duplicates([column])?, ssc, "append")
         })
@@ -58,7 +61,7 @@ fn what_is_below_a_watermark_counts() {
     let dir = TempDir::made("sql-states-watermark");
     put(&dir, "a", "to\nbe\n");
     let without = |word: &'static str| {
-        job(&dir, move |tables, ssc| {
+        job(&dir, false, move |tables, ssc| {
             let sql = format!("select value, timestamp '2026-11-30 10:00:00' as at from words where value <> '{word}'");
             tables.sql(&sql)?.with_watermark("at", "1 minute")?.create_or_replace_temp_view("timed")?;
             let windows = "select value, count(*) as n from timed group by window(at, '10 seconds'), value";
@@ -73,21 +76,14 @@ fn what_is_below_a_watermark_counts() {
 
 /// Reads all files of a directory, and returns the whole result of each query: its rows as texts, in order.
 fn run(dir: &Path, queries: &'static [&'static str], drop_state: bool) -> Result<Vec<Vec<String>>, String> {
-    let (session, input) = (TableSession::new(), dir.join("input"));
-    let in_job = session.clone();
-    let runtime = RuntimeArgs { checkpoint: Some(dir.join("state")), drop_state, workers: 2, ..RuntimeArgs::default() };
-    let builder = StreamingContext::builder("states", millis(100)).runtime(runtime);
-    let started = StreamingQueries::start(&session, builder, move |ssc| {
-        let tables = StreamTables::new(&in_job);
-        tables.read_stream(ssc).text(&input)?.create_or_replace_temp_view("words")?;
+    let session = job(dir, drop_state, move |tables, ssc| {
         for (number, query) in queries.iter().enumerate() {
-            let writer = tables.sql(query)?;
-            let writer = writer.write_stream().format("memory").output_mode("complete").trigger(Trigger::AvailableNow);
+            let result = tables.sql(query)?;
+            let writer = result.write_stream().format("memory").output_mode("complete").trigger(Trigger::AvailableNow);
             writer.query_name(&format!("result{number}")).start(ssc)?;
         }
         Ok(())
-    });
-    started.map_err(|e| e.to_string())?.await_termination().map_err(|e| e.to_string())?;
+    })?;
     let result = |number: usize| {
         let table = session.table(&format!("result{number}")).unwrap();
         let rows = table.select(["concat(word, ' ', cast(n as string)) as row"]).unwrap().order_by(["row"]).unwrap();

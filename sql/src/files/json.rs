@@ -37,7 +37,7 @@ impl JsonLines {
         }
     }
 
-    /// As `values`, but what does not fit is null, and so are all columns of a line that is no object.
+    /// As `values`, but a value that does not fit is null. If the line is not an object, all columns are null.
     pub(crate) fn values_or_nulls(&self, line: &str, schema: &Schema) -> Values {
         let read = |one: &Arc<Field>| {
             let schema = Schema::new(vec![one.clone()]);

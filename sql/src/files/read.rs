@@ -101,19 +101,10 @@ impl DataFrameReader {
         if self.format == "parquet" {
             return parquet::read(&self.session, &thing, &files, &self.options);
         }
-        let format = LineFormat::named(&self.format, &self.options).map_err(fault)?;
-        let format = format.ok_or_else(|| fault("this is not a format; there are: csv, json, text, parquet".to_owned()))?;
-        let options = known_to(&format, &self.format, &FILE_OPTIONS);
-        self.options.only(&self.format, &options).map_err(fault)?;
-        let schema = match schema {
-            Some(schema) => schema,
-            None => inferred(&format, &files, &self.options, false).map_err(fault)?,
-        };
-        let lines = self.lines(format, schema).map_err(fault)?;
+        let lines = self.lines(&files, &FILE_OPTIONS, schema).map_err(fault)?;
         let (mut rows, mut bad) = (Vec::new(), 0);
         for file in &files {
-            let unreadable = |e: std::io::Error| fault(format!("{} cannot be read: {e}", file.display()));
-            let opened = File::open(file).map_err(unreadable)?;
+            let opened = opened(file).map_err(fault)?;
             bad += lines.read(&file.display().to_string(), opened, &mut rows).map_err(fault)?;
         }
         say_left_out(bad);
@@ -159,8 +150,21 @@ impl DataFrameReader {
         self
     }
 
-    /// How lines become rows.
-    fn lines(&self, format: LineFormat, schema: Arc<Schema>) -> Result<Lines, String> {
+    /// How the lines of these files become rows. `more`: options beside those of the format. Without a schema the first file has it.
+    fn lines(&self, files: &[PathBuf], more: &[&str], schema: Option<Arc<Schema>>) -> Result<Lines, String> {
+        let format = LineFormat::named(&self.format, &self.options)?;
+        let format = format.ok_or("this is not a format; there are: csv, json, text, parquet")?;
+        let mut options = [more, known(&self.format)].concat();
+        match format {
+            LineFormat::Csv(_) => options.extend(["header", "inferSchema", "mode"]),
+            LineFormat::Json(_) => options.push("mode"),
+            LineFormat::Text => {}
+        }
+        self.options.only(&self.format, &options)?;
+        let schema = match schema {
+            Some(schema) => schema,
+            None => inferred(&format, files, &self.options, false)?,
+        };
         format.check(&schema)?;
         let drops = match self.options.get("mode").map(str::to_ascii_uppercase).as_deref() {
             None | Some("FAILFAST") => false,
@@ -189,26 +193,8 @@ impl DataFrameReader {
             };
             return Ok(Content::Parquet(schema));
         }
-        let format = LineFormat::named(&self.format, &self.options)?;
-        let format = format.ok_or("this is not a format; there are: csv, json, text, parquet")?;
-        self.options.only(&self.format, &known_to(&format, &self.format, &[]))?;
-        let schema = match schema {
-            Some(schema) => schema,
-            None => inferred(&format, &[path.to_owned()], &self.options, false)?,
-        };
-        Ok(Content::Lines(self.lines(format, schema)?))
+        Ok(Content::Lines(self.lines(&[path.to_owned()], &[], schema)?))
     }
-}
-
-/// The options of a format of lines, and these.
-fn known_to<'o>(format: &LineFormat, name: &str, more: &[&'o str]) -> Vec<&'o str> {
-    let mut options = [more, known(name)].concat();
-    match format {
-        LineFormat::Csv(_) => options.extend(["header", "inferSchema", "mode"]),
-        LineFormat::Json(_) => options.push("mode"),
-        LineFormat::Text => {}
-    }
-    options
 }
 
 /// How the lines of files become rows.
@@ -226,8 +212,7 @@ impl Lines {
     /// Adds the rows of a file. Returns how many were left out.
     fn read(&self, name: &str, bytes: impl Read, rows: &mut Vec<Values>) -> Result<u64, String> {
         let mut bad = 0;
-        let unreadable = |e: std::io::Error| format!("{name} cannot be read: {e}");
-        each_line_of(bytes, unreadable, |at, line| {
+        each_line_of(name, bytes, |at, line| {
             if self.header && at == 0 {
                 return Ok(true);
             }
@@ -356,25 +341,33 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
 
 /// Calls `f` with the first byte and the text of each line of a file, until it returns false.
 fn each_line(file: &Path, f: impl FnMut(u64, Result<&str, String>) -> Result<bool, String>) -> Result<(), String> {
-    let unreadable = |e: std::io::Error| format!("{} cannot be read: {e}", file.display());
-    each_line_of(File::open(file).map_err(unreadable)?, unreadable, f)
+    each_line_of(&file.display().to_string(), opened(file)?, f)
 }
 
-/// The same of any bytes. Those of gzip are unpacked.
+fn opened(file: &Path) -> Result<File, String> {
+    File::open(file).map_err(|e| unreadable(&file.display().to_string(), &e))
+}
+
+fn unreadable(name: &str, e: &std::io::Error) -> String {
+    format!("{name} cannot be read: {e}")
+}
+
+/// The same of any bytes, which errors call by a name. Those of gzip are unpacked.
 fn each_line_of(
+    name: &str,
     mut bytes: impl Read,
-    unreadable: impl Fn(std::io::Error) -> String,
     mut f: impl FnMut(u64, Result<&str, String>) -> Result<bool, String>,
 ) -> Result<(), String> {
+    let unreadable = |e| unreadable(name, &e);
     let mut first = Vec::new();
-    bytes.by_ref().take(2).read_to_end(&mut first).map_err(&unreadable)?;
+    bytes.by_ref().take(2).read_to_end(&mut first).map_err(unreadable)?;
     let packed = first == [0x1f, 0x8b];
     let whole = std::io::Cursor::new(first).chain(bytes);
     let text: Box<dyn Read + '_> = if packed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
     let (mut reader, mut line, mut at) = (BufReader::new(text), Vec::new(), 0_u64);
     loop {
         line.clear();
-        let read = reader.read_until(b'\n', &mut line).map_err(&unreadable)?;
+        let read = reader.read_until(b'\n', &mut line).map_err(unreadable)?;
         if read == 0 {
             return Ok(());
         }

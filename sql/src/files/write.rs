@@ -49,10 +49,15 @@ pub(crate) fn json_text(column: &ArrayRef, row: usize) -> Result<Option<String>>
 fn object<'c>(text: &mut String, parts: impl Iterator<Item = (&'c Arc<Field>, &'c ArrayRef)>, row: usize) -> Result<()> {
     let there = parts.filter(|(_, part)| !is_null(part, row));
     listed(text, ['{', '}'], there, |text, (field, part)| {
-        text.push_str(&Json::String(field.name().clone()).to_string());
-        text.push(':');
+        named(text, field.name());
         json(text, part, row)
     })
+}
+
+/// The name of a value in an object.
+fn named(text: &mut String, name: &str) {
+    text.push_str(&Json::from(name).to_string());
+    text.push(':');
 }
 
 /// Items between two signs, with commas between them.
@@ -107,9 +112,7 @@ fn json(text: &mut String, column: &ArrayRef, row: usize) -> Result<()> {
         DataType::Map(..) => {
             let entries = column.as_map().value(row);
             listed(text, ['{', '}'], 0..entries.len(), |text, i| {
-                let key = self::text(entries.column(0), i)?.unwrap_or_default();
-                text.push_str(&Json::String(key).to_string());
-                text.push(':');
+                named(text, &self::text(entries.column(0), i)?.unwrap_or_default());
                 json(text, entries.column(1), i)
             })?;
         }
@@ -122,7 +125,7 @@ fn array(text: &mut String, items: &ArrayRef) -> Result<()> {
     listed(text, ['[', ']'], 0..items.len(), |text, i| json(text, items, i))
 }
 
-/// A value that has no parts, and is no null.
+/// A value without parts. It is not null.
 fn single(column: &ArrayRef, row: usize) -> Result<Json> {
     let real = |x: f64| match Number::from_f64(x) {
         Some(n) => Json::Number(n),

@@ -20,7 +20,6 @@ use tidemill::prelude::F64;
 use super::codec::{Codec, Row};
 use super::from_rows::FromRows;
 use super::moments::Moments;
-use crate::overflow;
 use crate::udf::{Bytes, Folds, UserAggregate};
 
 /// What a group has of one aggregate.
@@ -108,7 +107,7 @@ impl Accumulator {
         let function = function(expr)?;
         let name = function.func.name();
         let argument = match function.params.args.as_slice() {
-            [argument] => Some(overflow::physical(state, argument.clone(), input)?.data_type(input.as_arrow())?),
+            [argument] => Some(state.create_physical_expr(argument.clone(), input)?.data_type(input.as_arrow())?),
             _ => None,
         };
         let user = function.func.inner().downcast_ref::<UserAggregate>().filter(|_| !function.params.distinct);

@@ -1,5 +1,6 @@
 //! `broadcast_file`: a file as a table that every worker has, read again when it changes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -80,29 +81,24 @@ pub(super) type NamedFile<'s> = (String, Broadcast<'s, RecordBatch>);
 impl<'s> Renderer<'_, 's> {
     /// The file that a plan reads, if it reads one.
     pub(super) fn file_in(&self, plan: &LogicalPlan) -> Planned<Option<NamedFile<'s>>> {
-        let mut found: Option<NamedFile<'s>> = None;
-        let mut names = Vec::new();
+        let mut files = BTreeMap::new();
         plan.apply(|node| {
-            if let LogicalPlan::TableScan(scan) = node {
-                names.push(scan.table_name.table().to_owned());
+            if let LogicalPlan::TableScan(scan) = node
+                && let Some(Table::File(file)) = self.streams.get(scan.table_name.table())
+            {
+                files.insert(scan.table_name.table().to_owned(), file.clone());
             }
             Ok(TreeNodeRecursion::Continue)
         })?;
-        for name in names {
-            if let Some(Table::File(file)) = self.streams.get(&name) {
-                match &found {
-                    Some((other, _)) if *other != name => {
-                        return self.refused(
-                            &format!("a join with the files {other} and {name} at once"),
-                            &["JOIN"],
-                            "join the stream with one of them, and the result with the other",
-                        );
-                    }
-                    _ => found = Some((name, file.clone())),
-                }
-            }
+        let first = files.pop_first();
+        if let (Some((one, _)), Some((other, _))) = (&first, files.first_key_value()) {
+            return self.refused(
+                &format!("a join with the files {one} and {other} at once"),
+                &["JOIN"],
+                "join the stream with one of them, and the result with the other",
+            );
         }
-        Ok(found)
+        Ok(first)
     }
 
     /// What a step makes of the rows of each partition and the version of a file. Rows go in by the first codec and come out by the second.

@@ -9,7 +9,7 @@ use tidemill::prelude::{DStream, State, StateSpec};
 
 use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
-use super::identity::identity;
+use super::identity::{identity, known};
 use super::render::{Rendered, Windows};
 use super::tables::{Columnar, Keyed, Step};
 use super::time_window::stamps;
@@ -97,10 +97,7 @@ impl<'s> StreamingDataFrame<'s> {
 
     /// Builds a step whose states are known by it and by this plan.
     fn known_by<R>(&self, step: &str, build: impl FnOnce() -> R) -> R {
-        match self.tables.context.get() {
-            Some(context) => context.states_of(&format!("{step} of {}", identity(self.frame.logical_plan())), build),
-            None => build(),
-        }
+        known(self.tables.context.get(), &format!("{step} of {}", identity(self.frame.logical_plan())), build)
     }
 
     /// Rows with the key of these columns, and the time of the column at `place`.

@@ -230,11 +230,10 @@ impl<'s> StreamingDataFrame<'s> {
     /// # Errors
     /// If the query cannot be kept up to date.
     pub fn changes(&self) -> Result<bool> {
-        Ok(matches!(self.rendered(Windows::Final)?.rows, Rows::Changing(..)))
+        self.changes_in(OutputMode::Append)
     }
 
     /// The same of what leaves in a mode: windows by a watermark are final in mode append, and change in the others.
-    #[cfg(any(feature = "kafka", feature = "postgres", feature = "sqlite"))]
     pub(super) fn changes_in(&self, mode: OutputMode) -> Result<bool> {
         Ok(matches!(self.rendered(windows_in(mode))?.rows, Rows::Changing(..)))
     }

@@ -1,6 +1,7 @@
 //! What the states of a node of a query are known by in a checkpoint.
 
 use datafusion::logical_expr::LogicalPlan;
+use tidemill::prelude::StreamingContext;
 
 /// The longest text of a node, in characters.
 const LONGEST: usize = 80;
@@ -13,6 +14,14 @@ pub(super) fn identity(plan: &LogicalPlan) -> String {
     let node = without_numbers(&plan.display().to_string());
     let short: String = node.chars().take(LONGEST).collect();
     format!("{short} [{:08x}]", fnv(whole.as_bytes()) as u32)
+}
+
+/// Builds a part whose states are known by what it is. `context`: none, if the program has no stream, and so no state.
+pub(super) fn known<R>(context: Option<&StreamingContext<'_>>, part: &str, build: impl FnOnce() -> R) -> R {
+    match context {
+        Some(context) => context.states_of(part, build),
+        None => build(),
+    }
 }
 
 /// The text without the numbers of streams that have no name.

@@ -84,11 +84,10 @@ impl<'s> Renderer<'_, 's> {
                 "which of them never match is known only when the stream ends; keep the rows of the stream",
             );
         }
-        let static_side = if stream_is_left { &join.right } else { &join.left };
+        let (side, static_side) = if stream_is_left { (&join.left, &join.right) } else { (&join.right, &join.left) };
         let file = self.file_in(static_side)?;
         let table = file.as_ref().map_or("a table of the session".to_owned(), |(name, _)| format!("the file {name}"));
         self.keeps(&format!("{} join with {table}", join.join_type), Kept::NOTHING);
-        let side = if stream_is_left { &join.left } else { &join.right };
         let Rendered::Growing(source, narrow) = self.render(side)? else {
             return self.refused(
                 "a join of a static table with a result that changes",

@@ -21,7 +21,7 @@ use tidemill::prelude::{BadRecord, DStream, StreamingContext, View};
 use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::explain::{Kept, Notes};
-use super::identity::identity;
+use super::identity::{identity, known};
 use super::narrow::Narrow;
 use super::place::place;
 use super::recursive::is_work_table;
@@ -83,11 +83,7 @@ fn sorted(plan: &LogicalPlan) -> Option<usize> {
 impl<'s> Renderer<'_, 's> {
     pub fn render(&self, plan: &LogicalPlan) -> Result<Rendered<'s>> {
         self.notes.borrow_mut().enter();
-        let rendered = match self.context {
-            Some(context) => context.states_of(&identity(plan), || self.node(plan)),
-            // Without a stream there is no state.
-            None => self.node(plan),
-        };
+        let rendered = known(self.context, &identity(plan), || self.node(plan));
         self.notes.borrow_mut().leave();
         rendered
     }

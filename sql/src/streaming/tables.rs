@@ -185,9 +185,21 @@ impl<'s> StreamTables<'s> {
         schema: Arc<Schema>,
         source: Rc<dyn Source<'s> + 's>,
     ) -> Result<StreamingDataFrame<'s>> {
+        // The count is not borrowed any more when the stream is added.
         let name = unnamed(self.streams.borrow().len(), step, plan);
-        self.add(&name, schema, source)?;
-        Ok(StreamingDataFrame::new(thing, self, self.session.table(&name)?, None))
+        self.frame_of(thing, &name, schema, source)
+    }
+
+    /// The rows of a source, to which this name is given.
+    pub(super) fn frame_of(
+        &self,
+        thing: &str,
+        name: &str,
+        schema: Arc<Schema>,
+        source: Rc<dyn Source<'s> + 's>,
+    ) -> Result<StreamingDataFrame<'s>> {
+        self.add(name, schema, source)?;
+        Ok(StreamingDataFrame::new(thing, self, self.session.table(name)?, None))
     }
 
     /// A stream or table that has a name.

@@ -1,5 +1,7 @@
 //! What several of the test programs need.
 
+use std::time::{Duration, Instant};
+
 use tidemill::prelude::*;
 use tidemill_sql::arrow::array::RecordBatch;
 use tidemill_sql::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -7,6 +9,15 @@ use tidemill_sql::arrow::util::display::{ArrayFormatter, FormatOptions};
 /// How many cases a property has: PROPTEST_CASES, or this many.
 pub fn cases(otherwise: u32) -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
+}
+
+/// Waits for an event, and fails if it does not come.
+pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !is() {
+        assert!(Instant::now() < until, "{what} does not happen");
+        std::thread::yield_now();
+    }
 }
 
 /// The values of each row as texts.

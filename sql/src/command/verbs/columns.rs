@@ -167,7 +167,7 @@ impl Scope {
         let found = if exactly.is_empty() { called(&|name| name.eq_ignore_ascii_case(&wanted.value)) } else { exactly };
         let Some(first) = found.first() else {
             let there: Vec<&str> = columns.iter().map(|column| column.name.as_str()).filter(|name| !name.is_empty()).collect();
-            return Err(refused(expr, &format!("there is no such column; there are: {}", there.join(", "))));
+            return Err(refused(expr, &format!("there is no such column; columns are {}", there.join(", "))));
         };
         if found.iter().any(|column| column.path != first.path) {
             return Err(refused(expr, "several columns are called so; write VIEW.column"));

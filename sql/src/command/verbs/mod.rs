@@ -363,7 +363,7 @@ mod tests {
         for (sql, says) in [
             ("select max(_2) from counts", "max(_2) (line 1, column 8): verbs take columns, count(*) and sum(column)"),
             ("select _2 + 1 from counts", "_2 + 1 (line 1, column 8): verbs take columns"),
-            ("select _3 from counts", "_3 (line 1, column 8): there is no such column; there are: _1, _2"),
+            ("select _3 from counts", "_3 (line 1, column 8): there is no such column; columns are _1, _2"),
             ("select *, _1 from counts", "name the columns; * stands alone"),
             ("select `two words` from `my.Words`", "two words: verbs cannot name this column"),
             ("select value from none", "none has no rows as of this batch, so its columns are not known; add it when they are"),

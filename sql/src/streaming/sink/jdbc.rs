@@ -12,6 +12,7 @@ use tidemill::connector::database::Table;
 use tidemill::core::http_url::percent_encoded;
 use tidemill::prelude::{Change, DStream};
 
+use super::by_key::by_key;
 use crate::error::{Result, SqlError};
 use crate::files::options::Options;
 use crate::streaming::OutputMode;
@@ -34,7 +35,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
         let remedy = "name the columns that find a row by option primaryKey, as `word` or `word, hour`";
         return Err(fault(format!("rows of this result change, so they need a key: {remedy}")));
     }
-    let places = key_places(options, codec.schema());
+    let places: Vec<usize> = key_names(options).into_iter().filter_map(|name| codec.schema().index_of(name).ok()).collect();
     let query = frame.query.clone();
     let read = move |rows: &[&Row]| columns.read(&codec, rows).unwrap_or_else(|e| panic!("{query}: {e}"));
     if let (OutputMode::Complete, Some(view)) = (mode, frame.changing()?) {
@@ -47,9 +48,9 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
         return Ok(());
     }
     let rows = frame.leaving(mode)?.map_partitions(move |rows: Vec<Row>| read(&rows.iter().collect::<Vec<_>>()));
-    // Each shard commits by itself, so all rows of a key are in one: the last row must be the last one that is written.
-    let rows = match keyed && frame.changes_in(mode)? && options.get("numPartitions").is_some() {
-        true => rows.map(move |row: Values| (row.key(&places), row)).group_by_key().flat_map(|(_, rows)| rows),
+    let shards = options.get("numPartitions").is_some();
+    let rows = match keyed && shards && frame.changes_in(mode)? {
+        true => by_key(&rows, move |row: &Values| row.key(&places)),
         false => rows,
     };
     database.take(&rows, table);
@@ -137,14 +138,12 @@ fn table(options: &Options, schema: &Schema, columns: &Columns) -> std::result::
             _ => table.text(field.name()),
         };
     }
-    if let Some(key) = options.get("primaryKey") {
-        let names: Vec<&str> = key.split(',').map(str::trim).collect();
-        if let Some(name) = names.iter().find(|name| schema.column_with_name(name).is_none()) {
-            let known = schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
-            return Err(format!("option primaryKey: the result has no column {name}; there are: {known}"));
-        }
-        table = table.key(names);
+    let names = key_names(options);
+    if let Some(name) = names.iter().find(|name| schema.column_with_name(name).is_none()) {
+        let known = schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
+        return Err(format!("option primaryKey: the result has no column {name}; there are: {known}"));
     }
+    table = table.key(names);
     if let Some(letters) = options.get("deadLetters") {
         table = table.dead_letters(letters);
     }
@@ -155,9 +154,8 @@ fn table(options: &Options, schema: &Schema, columns: &Columns) -> std::result::
 }
 
 /// The columns of the primary key.
-fn key_places(options: &Options, schema: &Schema) -> Vec<usize> {
-    let names = options.get("primaryKey").into_iter().flat_map(|key| key.split(',').map(str::trim));
-    names.filter_map(|name| schema.column_with_name(name)).map(|(place, _)| place).collect()
+fn key_names(options: &Options) -> Vec<&str> {
+    options.get("primaryKey").map_or_else(Vec::new, |key| key.split(',').map(str::trim).collect())
 }
 
 /// For each column the type by which it is written: whole numbers, floats, booleans, bytes or text.

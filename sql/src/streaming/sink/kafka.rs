@@ -5,6 +5,7 @@ use datafusion::arrow::datatypes::{DataType, Int32Type, Schema};
 use serde::{Deserialize, Serialize};
 use tidemill::prelude::KafkaSink;
 
+use super::by_key::by_key;
 use crate::error::{Result, SqlError};
 use crate::files::options::Options;
 use crate::streaming::OutputMode;
@@ -44,12 +45,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
         };
         (0..batch.num_rows()).map(record).collect::<Vec<_>>()
     });
-    // The last row of a key must be the last one in its partition. Rows of a result lie where its groups do, and not by their key, and each shard
-    // commits by itself.
-    let records = match keyed {
-        true => records.map(|record: Record| (record.key.clone(), record)).group_by_key().flat_map(|(_, records)| records),
-        false => records,
-    };
+    let records = if keyed { by_key(&records, |record: &Record| record.key.clone()) } else { records };
     records.to_kafka(sink, |row: &Record, record| {
         row.key.iter().for_each(|key| _ = record.key(key));
         row.value.iter().for_each(|value| _ = record.value(value));

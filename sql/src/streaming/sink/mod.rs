@@ -1,5 +1,7 @@
 //! Sinks by the names of formats, and the queries that they make: `write_stream`.
 
+#[cfg(any(feature = "kafka", feature = "postgres", feature = "sqlite"))]
+mod by_key;
 mod files;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod jdbc;

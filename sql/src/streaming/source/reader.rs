@@ -112,11 +112,10 @@ impl<'s> DataStreamReader<'_, 's> {
     pub fn load(self) -> Result<StreamingDataFrame<'s>> {
         let thing = format!("read_stream, format {}", self.format);
         let (schema, source, errors) = self.loaded().map_err(|reason| SqlError::new(&thing, reason))?;
-        let name = self.tables.unnamed();
         self.tables.context.get_or_init(|| self.ssc.clone());
-        self.tables.add(&name, schema, source)?;
-        let frame = self.tables.session.table(&name)?;
-        Ok(StreamingDataFrame::new(&thing, self.tables, frame, errors))
+        let mut frame = self.tables.frame_of(&thing, &self.tables.unnamed(), schema, source)?;
+        frame.bad_sources = errors;
+        Ok(frame)
     }
 
     /// [`load`](Self::load) of the files of a path: a directory, a pattern of directories, or a file.
@@ -200,22 +199,26 @@ impl<'s> DataStreamReader<'_, 's> {
 
     fn schema_of_files(&self, format: &LineFormat, path: &str) -> Result<Arc<Schema>, String> {
         let is_text = matches!(format, LineFormat::Text);
-        self.given_or(is_text, || {
+        self.given_or_inferred(is_text, || {
             let files = read::files(Path::new(path), &self.options)?;
             read::inferred(format, &files, &self.options, true)
         })
     }
 
-    /// The schema that is given, or the one that the files have, if it may be inferred.
-    fn given_or(&self, known: bool, found: impl FnOnce() -> Result<Arc<Schema>, String>) -> Result<Arc<Schema>, String> {
+    /// The schema that is given, or the one that the files have, if it may be inferred. `always`: it may, without being asked for.
+    fn given_or_inferred(
+        &self,
+        always: bool,
+        inferred: impl FnOnce() -> Result<Arc<Schema>, String>,
+    ) -> Result<Arc<Schema>, String> {
         match &self.schema {
             Some(Ok(schema)) => return Ok(schema.clone()),
             Some(Err(e)) => return Err(e.to_string()),
             None => {}
         }
-        let infers = known || self.options.flag("inferSchema")?.unwrap_or(false);
-        match (infers, found()) {
-            (true, found) => found,
+        let infers = always || self.options.flag("inferSchema")?.unwrap_or(false);
+        match (infers, inferred()) {
+            (true, inferred) => inferred,
             (false, Ok(schema)) => {
                 let found = ddl::text(&schema);
                 Err(format!("no schema is given; the files that are there have .schema(\"{found}\"), or say inferSchema=true"))
@@ -228,7 +231,7 @@ impl<'s> DataStreamReader<'_, 's> {
         crate::parquet::there()?;
         self.options.only("parquet", &[&files::options()[..], &["inferSchema", "cleanSource"]].concat())?;
         let path = self.options.needed("parquet", "path")?;
-        let schema = self.given_or(false, || {
+        let schema = self.given_or_inferred(false, || {
             let files = read::files(Path::new(path), &self.options)?;
             let first = files.first().ok_or_else(|| format!("{path} has no file yet; say .schema(\"name TYPE, ..\")"))?;
             crate::parquet::schema(first)
