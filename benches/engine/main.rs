@@ -1,6 +1,6 @@
 //! The engine without Kafka: named workloads, some beside a plain loop over the same records.
 //!
-//! `scripts/bench engine [--quick] [WORKLOAD]...` runs the named workloads (default: all). Prints Markdown, with wall time and the CPU
+//! `scripts/bench engine [--quick | --once] [WORKLOAD]...` runs the named workloads (default: all). Prints Markdown, with wall time and the CPU
 //! time of all threads. CPU time varies less on a shared machine. docs/benchmarks.md has results with date and machine.
 
 mod checkpoints;
@@ -8,6 +8,7 @@ mod churn;
 mod event_time;
 mod graphs;
 mod scale;
+mod view_readers;
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -40,11 +41,13 @@ struct Size {
 
 const FULL: Size = Size { runs: 5, turns: 15, part: 1 };
 const QUICK: Size = Size { runs: 1, turns: 1, part: 50 };
+/// `--once`: one run of each measurement. Two builds are compared by such runs in turns.
+const ONCE: Size = Size { runs: 1, turns: 1, part: 1 };
 
 /// A name, and the function that measures.
 type Workload = (&'static str, fn(Size));
 
-const WORKLOADS: [Workload; 14] = [
+const WORKLOADS: [Workload; 15] = [
     ("counts", counts),
     ("keys", keys),
     ("scaling", scaling),
@@ -56,6 +59,7 @@ const WORKLOADS: [Workload; 14] = [
     ("checkpoints", checkpoints::checkpoints),
     ("written", checkpoints::written),
     ("readers", readers),
+    ("view_readers", view_readers::view_readers),
     ("churn", churn::churn),
     ("page_rank", graphs::page_rank),
     ("graph_changes", graphs::graph_changes),
@@ -66,16 +70,26 @@ fn main() {
     if args.first().is_some_and(|first| first == scale::ALONE) {
         return scale::alone(&args);
     }
+    if args.first().is_some_and(|first| first == view_readers::ALONE) {
+        return view_readers::alone(&args);
+    }
     // cargo passes --bench.
     let (options, asked): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).filter(|arg| arg != "--bench").partition(|arg| arg.starts_with('-'));
-    let unknown = options.iter().find(|o| *o != "--quick").or(asked.iter().find(|a| WORKLOADS.iter().all(|(name, _)| name != a)));
+    let unknown = options
+        .iter()
+        .find(|o| !["--quick", "--once"].contains(&o.as_str()))
+        .or(asked.iter().find(|a| WORKLOADS.iter().all(|(name, _)| name != a)));
     if let Some(unknown) = unknown {
         let names: Vec<&str> = WORKLOADS.iter().map(|(name, _)| *name).collect();
-        eprintln!("engine: no workload or option '{unknown}'; there are: --quick {}", names.join(" "));
+        eprintln!("engine: no workload or option '{unknown}'; there are: --quick --once {}", names.join(" "));
         std::process::exit(2);
     }
-    let size = if options.is_empty() { FULL } else { QUICK };
+    let size = match options.first().map(String::as_str) {
+        None => FULL,
+        Some("--once") => ONCE,
+        Some(_) => QUICK,
+    };
     for (_, run) in WORKLOADS.iter().filter(|(name, _)| asked.is_empty() || asked.iter().any(|a| a == name)) {
         run(size);
     }

@@ -243,6 +243,7 @@ pub(crate) fn by_batch<X>(pending: &mut PendingBatches<Vec<(X, i64)>>, _: BatchT
     let mut changes = changes.into_iter().peekable();
     while let Some((x, t, n)) = changes.next() {
         let at = pending.at(t);
+        at.reserve(1 + changes.len());
         at.push((x, n));
         while let Some((x, _, n)) = changes.next_if(|(_, u, _)| *u == t) {
             at.push((x, n));

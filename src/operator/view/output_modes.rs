@@ -262,11 +262,14 @@ where
     P: timely::dataflow::channels::pact::ParallelizationContract<BatchTime, Vec<(I::Item, BatchTime, i64)>>,
 {
     let plus_side = u16::from(mode == OutputMode::Changes);
+    // The view has about as many rows as at its last output.
+    let mut rows_before = 0;
     let finish = move |plan: &std::sync::Arc<crate::engine::tick::Tick>,
                        mut changes: Vec<(I::Item, i64)>,
                        emit: &mut Emitter<'_, Rows<U>>| {
         items.settle(&mut changes);
         let (mut minus, mut plus) = (Vec::new(), Vec::new());
+        let entering = changes.iter().filter(|(_, n)| *n > 0).count();
         let wrap = |(partition, row), n| (partition, wrap(row, n));
         match mode {
             // Restored rows were emitted before the checkpoint.
@@ -274,21 +277,28 @@ where
             OutputMode::Complete => {
                 changes.into_iter().for_each(|(x, n)| items.apply(x, n));
                 if schedule.has(plan.time) && !plan.restored {
+                    plus.reserve(rows_before);
                     items.all(|partition, row, n| {
                         (1..n).for_each(|_| plus.push(wrap((partition, row.clone()), 1)));
                         if n > 0 {
                             plus.push(wrap((partition, row), 1));
                         }
                     });
+                    rows_before = plus.len();
                 }
             }
-            OutputMode::Update => plus.extend(changes.into_iter().filter(|c| c.1 > 0).map(|(x, _)| wrap(items.row(x), 1))),
+            OutputMode::Update => {
+                plus.reserve(entering);
+                plus.extend(changes.into_iter().filter(|c| c.1 > 0).map(|(x, _)| wrap(items.row(x), 1)));
+            }
             OutputMode::Append => {
                 for (x, n) in changes {
                     plus.extend((0..n).map(|_| wrap(items.row(x.clone()), 1)));
                 }
             }
             OutputMode::Changes => {
+                plus.reserve(entering);
+                minus.reserve(changes.len() - entering);
                 for (x, n) in changes {
                     if n < 0 { &mut minus } else { &mut plus }.push(wrap(items.row(x), n));
                 }
