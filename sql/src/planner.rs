@@ -8,7 +8,9 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExp
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator, cast};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-/// `/` of integers is a double, as in Spark. DataFusion's is an integer, as in PostgreSQL.
+use crate::functions::as_text;
+
+/// `/` of integers is a double, as in Spark. DataFusion's is an integer, as in PostgreSQL. `||` makes texts of numbers and times.
 #[derive(Debug)]
 pub(crate) struct SparkOperators;
 
@@ -19,6 +21,18 @@ impl ExprPlanner for SparkOperators {
             if left.is_integer() && right.is_integer() {
                 let double = |e: Expr| cast(e, DataType::Float64);
                 return Ok(PlannerResult::Planned(binary(double(expr.left), Operator::Divide, double(expr.right))));
+            }
+        }
+        if expr.op == BinaryOperator::StringConcat {
+            let (left, right) = (expr.left.get_type(schema)?, expr.right.get_type(schema)?);
+            // Beside a list a value is an item of it.
+            if !left.is_nested() && !right.is_nested() {
+                let text = |e: Expr, kind: DataType| match as_text(&kind) {
+                    wanted if wanted == kind => e,
+                    wanted => cast(e, wanted),
+                };
+                let (left, right) = (text(expr.left, left), text(expr.right, right));
+                return Ok(PlannerResult::Original(RawBinaryExpr { left, right, op: expr.op }));
             }
         }
         // DIV is the integer's division, which DataFusion writes as `/`.

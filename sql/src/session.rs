@@ -94,7 +94,7 @@ impl TableSession {
         rules.push(Arc::new(FailOnOverflow));
         let state = state.with_physical_optimizer_rules(rules);
         let context = SessionContext::new_with_state(state.build());
-        functions::all().into_iter().for_each(|function| context.register_udf(function));
+        functions::all().for_each(|function| context.register_udf(function));
         context.register_udaf(average::average());
         TableSession(Arc::new(Shared {
             context,

@@ -1,5 +1,6 @@
 //! `read_stream` and `write_stream`: files in, files and memory out, by Spark's names.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 #[path = "../../src/testing/temp_dir.rs"]
@@ -7,7 +8,7 @@ mod temp_dir;
 use temp_dir::TempDir;
 use tidemill::prelude::*;
 use tidemill::testing::check;
-use tidemill_sql::{DataStreamReader, StreamTables, StreamingDataFrame, StreamingQueries, TableSession, Trigger};
+use tidemill_sql::{DataStreamReader, StreamTables, StreamingDataFrame, StreamingQueries, StreamingQuery, TableSession, Trigger};
 
 /// A directory of a test, which goes with it.
 struct Dir(TempDir);
@@ -224,8 +225,10 @@ fn rows_go_to_files_and_are_read_from_them_again() {
             upper.write_stream().format(format).trigger(Trigger::AvailableNow).start_path(&to, ssc)?;
             Ok(())
         });
-        queries.unwrap().await_termination().unwrap();
+        let queries = queries.unwrap();
+        queries.await_termination().unwrap();
         assert_eq!(lines_of(&path), expected);
+        assert_eq!(queries.all()[0].recent_progress().iter().map(|p| p.sink.num_output_rows).sum::<i64>(), 4);
         let read = session.read().schema("word STRING, n BIGINT").option("recursiveFileLookup", true).format(format).load(&path);
         let rows = read.unwrap().order_by(["n"]).unwrap().collect::<(String, i64)>().unwrap();
         assert_eq!(rows[3], ("BE,\"OR\"".to_owned(), 4));
@@ -257,12 +260,17 @@ fn a_query_tells_what_it_did_with_sparks_keys() {
     let hears = heard.clone();
     queries.on_progress(move |progress| hears.lock().unwrap().push(progress.name.clone()));
     words.push(["to", "be", "to"].map(String::from).to_vec());
-    while !seen.recent_progress().iter().any(|p| p.num_input_rows == 3) {
-        std::thread::yield_now();
-    }
-    let progress = seen.recent_progress().into_iter().find(|p| p.num_input_rows == 3).unwrap();
-    assert_eq!((progress.sink.num_output_rows, progress.sink.description.as_str()), (2, "foreach_batch"));
-    let json = progress.to_string();
+    let of_words = |query: &StreamingQuery| loop {
+        match query.recent_progress().into_iter().find(|p| p.num_input_rows == 3) {
+            Some(progress) => break progress,
+            None => std::thread::yield_now(),
+        }
+    };
+    let sinks = queries.all().iter().map(|query| of_words(query).sink);
+    let sinks: Vec<(String, i64)> = sinks.map(|sink| (sink.description, sink.num_output_rows)).collect();
+    assert_eq!(sinks, [("memory", 2), ("foreach_batch", 2), ("noop", 3)].map(|(sink, rows)| (sink.to_owned(), rows)));
+    let json = of_words(&seen).to_string();
+    assert!(!json.contains("eventTime"), "no query has a watermark: {json}");
     let keys = [
         "\"id\":",
         "\"runId\":",
@@ -300,6 +308,91 @@ fn a_query_tells_what_it_did_with_sparks_keys() {
     assert_ne!(seen.id(), seen.run_id());
 }
 
+#[test]
+fn a_query_with_a_watermark_tells_how_far_it_is_in_event_time() {
+    for workers in [1, 2] {
+        let session = TableSession::new();
+        let (in_job, times) = (session.clone(), [vec![3_000_000_i64, 1_000_000], vec![26_500_000], vec![]]);
+        let times = times.map(|batch| batch.into_iter().map(|time| ("a".to_owned(), time)).collect::<Vec<_>>());
+        let times = QueueSource::from_batches(times);
+        let builder = StreamingContext::builder("event time", millis(20)).without_checkpoint().workers(workers);
+        let queries = StreamingQueries::start(&session, builder, move |ssc| {
+            let tables = StreamTables::new(&in_job);
+            tables.register_stream("times", &ssc.queue_stream(&times))?;
+            tables.with_watermark("times", "_2", "10 seconds")?;
+            let counts = tables.sql("select count(*) as n from times group by window(_2, '10 seconds')")?;
+            counts.write_stream().format("memory").query_name("closed").start(ssc)?;
+            counts.write_stream().format("noop").output_mode("complete").query_name("all").start(ssc)?;
+            // The watermark is that of the verb before the query.
+            let once = tables.table("times")?.drop_duplicates_within_watermark(["_2"])?.filter("_1 = 'a'")?;
+            once.write_stream().format("noop").query_name("once").start(ssc)?;
+            let near = "select a._2 as at from times a join times b
+                        on a._1 = b._1 and b._2 between a._2 and a._2 + interval '1' second";
+            tables.sql(near)?.write_stream().format("noop").query_name("near").start(ssc)?;
+            Ok(())
+        });
+        let queries = queries.unwrap();
+        queries.await_termination().unwrap();
+        let of = |name: &str| queries.get(name).unwrap().recent_progress();
+        let times = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, time)| ((*key).to_owned(), (*time).to_owned())).collect();
+        let expected: [BTreeMap<String, String>; 3] = [
+            times(&[("max", "1970-01-01T00:00:03.000Z"), ("watermark", "1969-12-31T23:59:53.000Z")]),
+            times(&[("max", "1970-01-01T00:00:26.500Z"), ("watermark", "1970-01-01T00:00:16.500Z")]),
+            times(&[("watermark", "1970-01-01T00:00:16.500Z")]),
+        ];
+        for name in ["closed", "once", "near"] {
+            let told: Vec<_> = of(name).into_iter().map(|progress| progress.event_time).collect();
+            assert_eq!(told[..3], expected, "{name}, at {workers} workers");
+        }
+        let json = of("closed")[1].to_string();
+        assert!(
+            json.contains(r#""eventTime":{"max":"1970-01-01T00:00:26.500Z","watermark":"1970-01-01T00:00:16.500Z"},"stateOp"#),
+            "{json}"
+        );
+        // Without a window that closes there is no watermark.
+        assert!(of("all").iter().all(|progress| progress.event_time.is_empty()));
+        assert_eq!(of("closed")[1].sink.num_output_rows, 1, "the first window closed");
+    }
+}
+
+#[test]
+fn mode_changes_says_what_entered_and_what_left() {
+    for workers in [1, 4] {
+        let dir = Dir::new("changes");
+        let (session, to) = (TableSession::new(), dir.path().join("out"));
+        let (in_job, path) = (session.clone(), to.clone());
+        let batches = [vec!["to", "be"], vec![], vec!["to"]];
+        let words = QueueSource::from_batches(batches.map(|batch| batch.into_iter().map(String::from).collect::<Vec<_>>()));
+        let builder = StreamingContext::builder("changes", millis(20)).without_checkpoint().workers(workers);
+        let queries = StreamingQueries::start(&session, builder, move |ssc| {
+            let tables = StreamTables::new(&in_job);
+            tables.register_stream("words", &ssc.queue_stream(&words))?;
+            let counts = tables.sql("select value as word, count(*) as n from words group by value")?;
+            counts.write_stream().format("memory").output_mode("changes").query_name("log").start(ssc)?;
+            counts.write_stream().format("csv").output_mode("changes").start_path(&path, ssc)?;
+            let all = tables.table("words")?;
+            all.write_stream().format("memory").output_mode("changes").query_name("entered").start(ssc)?;
+            Ok(())
+        });
+        let queries = queries.unwrap();
+        queries.await_termination().unwrap();
+        let row = |word: &str, n: i64, diff: i64| (word.to_owned(), n, diff);
+        let log = session.sql("select word, n, diff from log order by word, n, diff").unwrap();
+        let expected = [row("be", 1, 1), row("to", 1, -1), row("to", 1, 1), row("to", 2, 1)];
+        assert_eq!(log.collect::<(String, i64, i64)>().unwrap(), expected, "at {workers} workers");
+        let result = session.sql("select word, n from log group by word, n having sum(diff) > 0 order by word").unwrap();
+        assert_eq!(result.collect::<(String, i64)>().unwrap(), [("be".to_owned(), 1), ("to".to_owned(), 2)]);
+        let mut lines = lines_of(&to);
+        lines.sort();
+        assert_eq!(lines, ["be,1,1", "to,1,-1", "to,1,1", "to,2,1"]);
+        let entered = session.sql("select value, diff from entered order by value").unwrap();
+        let expected = ["be", "to", "to"].map(|word| (word.to_owned(), 1));
+        assert_eq!(entered.collect::<(String, i64)>().unwrap(), expected, "rows of a stream never leave");
+        let rows = queries.get("log").unwrap().recent_progress().iter().map(|p| p.sink.num_output_rows).sum::<i64>();
+        assert_eq!(rows, 4, "each change is a row");
+    }
+}
+
 type MemorySinkOfTexts = std::sync::Arc<std::sync::Mutex<Vec<Option<String>>>>;
 
 #[test]
@@ -325,7 +418,7 @@ fn a_query_ends_with_the_error_of_its_batch() {
 #[test]
 fn what_is_wrong_with_a_writer_is_an_error_before_the_start() {
     type Start = for<'s> fn(&StreamingDataFrame<'s>, &StreamingContext<'s>) -> tidemill_sql::Result<()>;
-    let cases: [(Start, &str); 10] = [
+    let cases: [(Start, &str); 13] = [
         (|f, ssc| f.write_stream().start(ssc), "no format is given"),
         (|f, ssc| f.write_stream().format("delta").start(ssc), "there is no format delta"),
         (|f, ssc| f.write_stream().format("memory").start(ssc), "needs a query_name"),
@@ -335,6 +428,12 @@ fn what_is_wrong_with_a_writer_is_an_error_before_the_start() {
         (
             |f, ssc| f.write_stream().format("csv").option("path", "/tmp/x").option("compression", "lzo").start(ssc),
             "there are none and gzip",
+        ),
+        (|f, ssc| f.write_stream().format("json").output_mode("update").start(ssc), "the mode is append or changes"),
+        (|f, ssc| f.write_stream().format("text").output_mode("changes").start(ssc), "no place for the column diff"),
+        (
+            |f, ssc| f.select(["value as Diff"])?.write_stream().format("console").output_mode("changes").start(ssc),
+            "adds the column diff",
         ),
         (|f, ssc| f.write_stream().format("noop").option("checkpointLocation", "/c").start(ssc), "--checkpoint DIR"),
         (

@@ -133,6 +133,8 @@ fn what_cannot_be_written_is_refused_before_the_job_starts() {
     let windows = "select value as word, count(*) as n from timed group by window(at, '1 minute'), value";
     let e = refused(windows, OutputMode::Update, &[("url", &url), ("dbtable", "added")]);
     assert!(e.contains("they need a key"), "{e}");
+    let e = refused(COUNTS, OutputMode::Changes, &[("url", &url), ("dbtable", "added")]);
+    assert!(e.contains("mode changes has no meaning") && e.contains("mode complete keeps it equal"), "{e}");
     let e = refused(COUNTS, OutputMode::Append, &[("url", &url), ("dbtable", "added")]);
     assert!(e.contains("mode Append is for rows that never change"), "{e}");
     let e = refused(

@@ -391,6 +391,11 @@ impl<'s> Graph<'s> {
         (output, queue)
     }
 
+    /// How many output operations are registered.
+    pub fn output_count(&self) -> usize {
+        self.registry.borrow().outputs.len()
+    }
+
     /// Whether this is worker 0, on which gathered batches are whole.
     pub fn on_worker_0(&self) -> bool {
         self.flow.scope.index() == 0

@@ -1,4 +1,4 @@
-//! What a library above this one says of its verbs: lines of the fingerprint, and what states are of.
+//! What a library above this one says of its verbs: lines of the fingerprint, and what states are of. It also asks for its outputs.
 
 use crate::api::context::StreamingContext;
 
@@ -20,6 +20,25 @@ impl StreamingContext<'_> {
     /// ```
     pub fn add_to_fingerprint(&self, line: impl Into<String>) {
         self.graph.add_line(line.into());
+    }
+
+    /// How many output operations the program has so far. The next one has this place in [`BatchInfo::outputs`](crate::metrics::BatchInfo::outputs).
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let numbers = QueueSource::from_batches([vec![1]]);
+    /// StreamingContext::builder("places", millis(5))
+    ///     .without_checkpoint()
+    ///     .run(move |ssc| {
+    ///         assert_eq!(ssc.output_count(), 0);
+    ///         ssc.queue_stream(&numbers).to_memory(&MemorySink::new());
+    ///         assert_eq!(ssc.output_count(), 1);
+    ///         Ok(())
+    ///     })
+    ///     .unwrap();
+    /// ```
+    pub fn output_count(&self) -> usize {
+        self.graph.output_count()
     }
 
     /// Names the states of the verbs that `build` makes. A checkpoint finds them by the verb and this name, as in

@@ -64,6 +64,10 @@ impl Sink<String> for FirstRows {
         let rows = parts.first().map_or(&[][..], |part| &part.rows);
         self.text.put(batch.time(), &rows[..rows.len().min(self.n)], rows.len() > self.n)
     }
+
+    fn row_count(&self, parts: &[Part<String>]) -> u64 {
+        parts.first().map_or(0, |part| part.rows.len().min(self.n) as u64)
+    }
 }
 
 /// Writes each row of a batch as a line.

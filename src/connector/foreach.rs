@@ -123,6 +123,10 @@ impl<T, F: FnMut(&Batch<T>) -> Result<(), BoxError> + Send> Sink<Batch<T>> for F
     fn write(&mut self, _: &SinkBatch, parts: &[Part<Batch<T>>]) -> Result<(), BoxError> {
         parts.iter().flat_map(|p| &p.rows).try_for_each(&mut self.0)
     }
+
+    fn row_count(&self, parts: &[Part<Batch<T>>]) -> u64 {
+        parts.iter().flat_map(|p| &p.rows).map(|batch| batch.len() as u64).sum()
+    }
 }
 
 /// Calls a function with each part.

@@ -212,6 +212,12 @@ pub trait Sink<T>: Send {
         Ok(true)
     }
 
+    /// How many rows these parts are, in the figures of the job: [`OutputInfo::rows`](crate::metrics::OutputInfo::rows). Default: all of them. A
+    /// sink says it if its row is something else, such as a number of rows that were counted before. Called once a batch.
+    fn row_count(&self, parts: &[Part<T>]) -> u64 {
+        parts.iter().map(|part| part.rows.len() as u64).sum()
+    }
+
     /// Rows of the last written batch as people read them: the page of the job shows the first ones. Default: `None`, which shows each as
     /// JSON. A text that is JSON is shown by its parts.
     fn shown(&mut self, rows: &[&T]) -> Option<Vec<String>> {

@@ -59,7 +59,15 @@ pub(crate) struct SinkTask<R, T, A, S> {
     sink: S,
     texts: Texts<T>,
     /// Batches that may be written again, with their rows.
-    held: VecDeque<(BatchTime, Vec<Part<T>>)>,
+    held: VecDeque<Held<T>>,
+}
+
+/// A batch with its rows.
+struct Held<T> {
+    time: BatchTime,
+    parts: Vec<Part<T>>,
+    /// How many rows it has, also those that were committed before this run.
+    rows: u64,
 }
 
 impl<R, T, A: Arrange<R, T>, S: Sink<T>> SinkTask<R, T, A, S> {
@@ -70,11 +78,12 @@ impl<R, T, A: Arrange<R, T>, S: Sink<T>> SinkTask<R, T, A, S> {
     /// Takes the rows of a batch from the queue, if they have not been taken already.
     fn rows(&mut self, batch: &SinkBatch) -> Option<usize> {
         let time = batch.time();
-        if let Some(at) = self.held.iter().position(|(t, _)| *t == time) {
+        if let Some(at) = self.held.iter().position(|held| held.time == time) {
             return Some(at);
         }
-        let rows = self.queue.take(time)?;
-        self.held.push_back((time, (self.arrange)(batch, rows)));
+        let parts = (self.arrange)(batch, self.queue.take(time)?);
+        let rows = self.sink.row_count(&parts);
+        self.held.push_back(Held { time, parts, rows });
         Some(self.held.len() - 1)
     }
 }
@@ -82,7 +91,7 @@ impl<R, T, A: Arrange<R, T>, S: Sink<T>> SinkTask<R, T, A, S> {
 impl<R: Send, T: Send, A: Arrange<R, T>, S: Sink<T>> OutputTask for SinkTask<R, T, A, S> {
     fn write(&mut self, batch: &SinkBatch) -> Result<(), BoxError> {
         match self.rows(batch) {
-            Some(at) => batch.accumulators.during(|| self.sink.write(batch, &self.held[at].1)),
+            Some(at) => batch.accumulators.during(|| self.sink.write(batch, &self.held[at].parts)),
             None => Ok(()),
         }
     }
@@ -91,9 +100,13 @@ impl<R: Send, T: Send, A: Arrange<R, T>, S: Sink<T>> OutputTask for SinkTask<R, 
         self.sink.flush(time)
     }
 
+    fn row_count(&self, time: BatchTime) -> u64 {
+        self.held.iter().find(|held| held.time == time).map_or(0, |held| held.rows)
+    }
+
     fn first_rows(&mut self, time: BatchTime) -> Vec<String> {
-        let Some((_, parts)) = self.held.iter().find(|(t, _)| *t == time) else { return Vec::new() };
-        let rows: Vec<&T> = parts.iter().flat_map(|part| &part.rows).take(FIRST_ROWS).collect();
+        let Some(held) = self.held.iter().find(|held| held.time == time) else { return Vec::new() };
+        let rows: Vec<&T> = held.parts.iter().flat_map(|part| &part.rows).take(FIRST_ROWS).collect();
         let mut texts = self.sink.shown(&rows).unwrap_or_else(|| (self.texts)(&rows));
         texts.truncate(FIRST_ROWS);
         for text in &mut texts {
@@ -105,7 +118,7 @@ impl<R: Send, T: Send, A: Arrange<R, T>, S: Sink<T>> OutputTask for SinkTask<R, 
     }
 
     fn release(&mut self, time: BatchTime) {
-        self.held.retain(|(t, _)| *t != time);
+        self.held.retain(|held| held.time != time);
     }
 }
 
@@ -137,13 +150,17 @@ impl<R: Send, T: Send, A: Arrange<R, T>, S: TransactionalSink<T>> OutputTask for
     fn write(&mut self, batch: &SinkBatch) -> Result<(), BoxError> {
         let (time, committed) = (batch.time(), &self.committed);
         let Some(at) = self.task.rows(batch) else { return Ok(()) };
-        let parts = &mut self.task.held[at].1;
+        let parts = &mut self.task.held[at].parts;
         parts.retain(|part| committed.get(&part.number).is_none_or(|through| *through < time));
         batch.accumulators.during(|| self.task.sink.write(batch, parts))
     }
 
     fn flush(&mut self, _: BatchTime) -> Result<bool, BoxError> {
         Ok(true)
+    }
+
+    fn row_count(&self, time: BatchTime) -> u64 {
+        self.task.row_count(time)
     }
 
     fn first_rows(&mut self, time: BatchTime) -> Vec<String> {

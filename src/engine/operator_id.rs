@@ -71,7 +71,6 @@ impl OperatorId {
     }
 
     /// Its place in build order; `None` before it is registered, and for the engine's own steps.
-    #[cfg_attr(not(test), allow(dead_code, reason = "metrics and queries will ask"))]
     pub fn index(&self) -> Option<usize> {
         self.0.registered.get().map(|r| r.index)
     }

@@ -84,6 +84,9 @@ pub(crate) trait OutputTask: Send {
     /// Like [`Sink::flush`](crate::connector::sink::Sink::flush).
     fn flush(&mut self, time: BatchTime) -> Result<bool, BoxError>;
 
+    /// How many rows a batch has that was written, or failed, and was not released. 0 without rows.
+    fn row_count(&self, time: BatchTime) -> u64;
+
     /// The first rows of a batch that was written and not released, as texts; long ones are cut off. Empty without rows.
     fn first_rows(&mut self, time: BatchTime) -> Vec<String> {
         let _ = time;

@@ -13,7 +13,7 @@ use crate::metrics::history::BadTotals;
 use crate::metrics::operator::{most, sum};
 use crate::metrics::process::Process;
 use crate::metrics::verdict::verdict;
-use crate::metrics::{BatchInfo, InputInfo, Now, OperatorInfo, OperatorWork, OutputInfo};
+use crate::metrics::{BatchInfo, EventTimeInfo, InputInfo, Now, OperatorInfo, OperatorWork, OutputInfo};
 
 /// How many batches the figures of operators add up.
 const RECENT: usize = 20;
@@ -43,8 +43,8 @@ pub(super) fn batch(reader: &Reader, time: BatchTime) -> Option<String> {
     let mut all = summary(batch);
     all["inputs"] = batch.inputs.iter().map(|i| input(&now, i)).collect();
     all["lost"] = batch.lost.iter().map(range).collect();
-    let output = |o: &OutputInfo| json!({ "name": *o.name, "tries": o.tries, "ms": ms(o.time), "commit_ms": ms(o.commit_time), "bytes": o.bytes });
     all["outputs"] = batch.outputs.iter().map(output).collect();
+    all["event_times"] = batch.event_times.iter().map(event_time).collect();
     all["operators"] = batch.operators.iter().map(operator).collect();
     all["slowest"] = one(batch.slowest(), |work| work.time);
     all["waited_for"] = one(batch.waited_for(), |work| work.waited);
@@ -64,6 +64,17 @@ pub(super) fn operators(reader: &Reader) -> String {
         "waited_for": one(waited_for, |work| work.waited),
     })
     .to_string()
+}
+
+fn output(o: &OutputInfo) -> Value {
+    let (ms, commit_ms) = (ms(o.time), ms(o.commit_time));
+    json!({ "name": *o.name, "tries": o.tries, "ms": ms, "commit_ms": commit_ms, "rows": o.rows, "bytes": o.bytes })
+}
+
+/// The event time of a stream. Times are milliseconds since 1970.
+fn event_time(info: &EventTimeInfo) -> Value {
+    let ms = |micros: Option<i64>| micros.map(|micros| micros.div_euclid(1_000));
+    json!({ "name": *info.name, "watermark": ms(info.watermark), "max": ms(info.max) })
 }
 
 fn operator(operator: &OperatorInfo) -> Value {
@@ -111,7 +122,8 @@ pub(super) fn outputs(reader: &Reader) -> String {
     let history = reader.metrics.now().history;
     let outputs = history.totals.outputs.iter().enumerate().map(|(place, o)| {
         let last = history.came_out.get(&place).map(|(time, rows)| json!({ "time": time.millis(), "first_rows": **rows }));
-        json!({ "name": *o.name, "batches": o.batches, "tries": o.tries, "ms": ms(o.time), "bytes": o.bytes, "last": last })
+        let ms = ms(o.time);
+        json!({ "name": *o.name, "batches": o.batches, "tries": o.tries, "ms": ms, "rows": o.rows, "bytes": o.bytes, "last": last })
     });
     Value::Array(outputs.collect()).to_string()
 }

@@ -103,6 +103,7 @@ pub(super) fn all(about: &About, metrics: &Metrics) -> Vec<Metric> {
         batches(&mut to, &now);
         sources(&mut to, &now);
         operators(&mut to, &now);
+        watermarks(&mut to, &now);
         outputs(&mut to, &now);
         checkpoints(&mut to, &now);
         processes(&mut to, &now);
@@ -189,6 +190,20 @@ fn operators(to: &mut Samples, now: &Now) {
     to.metric("tidemill_operator_rows_out_total", COUNTER, "Rows that left to other operators, without bad records.", rows);
 }
 
+fn watermarks(to: &mut Samples, now: &Now) {
+    let infos = now.history.last().into_iter().flat_map(|batch| batch.event_times.iter().enumerate());
+    let watermark = infos.filter_map(|(number, info)| {
+        let labels = vec![("stream", number.to_string()), ("name", info.name.to_string())];
+        Some((labels, info.watermark? as f64 / 1e6))
+    });
+    to.metric(
+        "tidemill_watermark_timestamp_seconds",
+        GAUGE,
+        "The watermark after the last processed batch, since 1970.",
+        watermark,
+    );
+}
+
 fn outputs(to: &mut Samples, now: &Now) {
     let outputs = || {
         let label = |number: usize, name: &str| vec![("output", number.to_string()), ("name", name.to_owned())];
@@ -200,6 +215,8 @@ fn outputs(to: &mut Samples, now: &Now) {
     to.metric("tidemill_output_tries_total", COUNTER, "Tries to write them: more than batches if some failed.", tries);
     let time = outputs().map(|(labels, o)| (labels, seconds(o.time)));
     to.metric("tidemill_output_seconds_total", COUNTER, "Time from the begin of a write until the batch had arrived.", time);
+    let rows = outputs().map(|(labels, o)| (labels, o.rows));
+    to.metric("tidemill_output_rows_total", COUNTER, "Rows that came to an output.", rows);
     let bytes = outputs().map(|(labels, o)| (labels, o.bytes));
     to.metric("tidemill_output_bytes_total", COUNTER, "About how many bytes the rows had in memory.", bytes);
 }

@@ -13,7 +13,7 @@ use crate::core::time::BatchTime;
 use crate::engine::output::FIRST_ROWS;
 use crate::engine::tick::SnapshotScope;
 use crate::job::protocol::{OutputReport, SplitRead};
-use crate::metrics::{Accumulators, BatchInfo, InputInfo, OperatorWork, OutputInfo};
+use crate::metrics::{Accumulators, BatchInfo, EventTimeInfo, InputInfo, OperatorWork, OutputInfo};
 
 /// How many batches may be computed and not yet written. What waits at the outputs is also bounded in bytes.
 const UNWRITTEN: usize = 16;
@@ -42,6 +42,8 @@ pub(crate) struct BatchInFlight {
     lag_times: BTreeMap<u32, Duration>,
     /// What the outputs of all processes report.
     outputs: Vec<OutputReport>,
+    /// The event time of streams, by the operator.
+    event_times: BTreeMap<usize, EventTimeInfo>,
     /// For subscribers: from the seal until all outputs have written the batch.
     traced: Span,
     began: Instant,
@@ -68,6 +70,7 @@ impl BatchInFlight {
             read: BTreeMap::new(),
             lag_times: BTreeMap::new(),
             outputs: Vec::new(),
+            event_times: BTreeMap::new(),
             traced: tracing::debug_span!(target: SPANS, "batch", batch = info.time.millis(), records = Empty),
             info,
             began: Instant::now(),
@@ -105,10 +108,12 @@ impl BatchInFlight {
                 tries: all().map(|r| r.tries).max().unwrap_or(0),
                 time: all().map(|r| r.time).max().unwrap_or_default(),
                 commit_time: all().map(|r| r.commit_time).max().unwrap_or_default(),
+                rows: all().map(|r| r.rows).sum(),
                 bytes: all().map(|r| r.bytes).sum(),
             }
         };
         self.info.outputs = names.iter().enumerate().map(info).collect();
+        self.info.event_times = std::mem::take(&mut self.event_times).into_values().collect();
         self.traced.record("records", self.info.records);
     }
 
@@ -201,6 +206,18 @@ impl InFlight {
     pub fn accumulated(&mut self, time: BatchTime, totals: Accumulators) {
         if let Some(b) = self.batches.iter_mut().find(|b| b.end >= time) {
             b.info.accumulators = totals;
+        }
+    }
+
+    /// The event time of a stream after a batch time.
+    pub fn event_time(&mut self, time: BatchTime, info: EventTimeInfo) {
+        // The time of a loaded checkpoint, and of a batch that is over, belongs to no batch.
+        if let Some(b) = self.batches.iter_mut().find(|b| b.info.time <= time && time <= b.end) {
+            let info = match b.event_times.remove(&info.operator) {
+                Some(known) => known.then(info),
+                None => info,
+            };
+            b.event_times.insert(info.operator, info);
         }
     }
 

@@ -40,6 +40,13 @@ impl OutputReports {
         }
     }
 
+    /// The rows of a batch that came to an output.
+    pub fn counted(&mut self, time: BatchTime, output: usize, rows: u64) {
+        if let Some(open) = self.of(time, output) {
+            open.report.rows = rows;
+        }
+    }
+
     /// An output that commits has written the batch.
     pub fn written(&mut self, time: BatchTime, output: usize) {
         if let Some(open) = self.of(time, output) {

@@ -236,6 +236,7 @@ impl OutputThread {
         let OutputSpec { name, task, .. } = &mut self.outputs[o];
         let tries = retry(name, self.limits, &self.stop, || attempt(name, time, || task.write(batch)))?;
         if let Some(tries) = tries {
+            self.reports.counted(time, o, task.row_count(time));
             // The sink has what it needs until the commit.
             if self.shows {
                 self.reports.shows(time, o, task.first_rows(time));
@@ -256,6 +257,7 @@ impl OutputThread {
             task.write(batch)?;
             task.flush(time)
         })?;
+        self.reports.counted(time, o, task.row_count(time));
         if self.shows {
             self.reports.shows(time, o, task.first_rows(time));
         }
@@ -464,6 +466,10 @@ mod tests {
             }
         }
 
+        fn row_count(&self, time: BatchTime) -> u64 {
+            time.millis() * 10
+        }
+
         fn release(&mut self, time: BatchTime) {
             self.say(format!("release {}@{}", self.name, time.millis()));
         }
@@ -576,6 +582,7 @@ mod tests {
                     let commits: Vec<bool> = outputs.iter().map(|report| !report.commit_time.is_zero()).collect();
                     assert_eq!(commits, [true, false], "only the first output commits");
                     assert!(outputs.iter().all(|report| report.commit_time <= report.time && report.first_rows.is_empty()));
+                    assert_eq!(outputs.iter().map(|report| report.rows).collect::<Vec<_>>(), [10, 10], "of the first batch");
                 })
                 .unwrap();
             let before: Vec<String> = asked(&log).into_iter().take_while(|l| !l.starts_with("commit")).collect();

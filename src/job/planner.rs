@@ -351,13 +351,12 @@ impl Planner {
         let end = span.end(self.config.interval.millis());
         self.next = self.config.interval.after(end);
         let now = self.time.now();
-        let late = now.saturating_sub(time.millis());
         let limits = self.rates.limits(self.next);
         if live {
             self.rates.seal(time, Duration::from_millis(now.saturating_sub(end.millis())));
         }
         let on_clock = live && !self.back_to_back();
-        let scheduling_delay = Duration::from_millis(late);
+        let scheduling_delay = Duration::from_millis(now.saturating_sub(time.millis()));
         let info = BatchInfo { time, overdue, scheduling_delay, on_clock, ..BatchInfo::default() };
         let rate = self.rates.rate();
         self.metrics.update(|s| s.rate = rate);
@@ -433,6 +432,7 @@ impl Planner {
             Event::Process { process, used, refused } => self.metrics.process(process, used, refused),
             Event::Clients { process, clients } => self.metrics.clients(process, clients),
             Event::Accumulated { time, accumulators } => self.in_flight.accumulated(time, accumulators),
+            Event::EventTime { time, info } => self.in_flight.event_time(time, info),
             Event::Written { process, time, waiting, ago, worked, outputs } => {
                 if let Some(first) = self.in_flight.written(time, outputs) {
                     self.rates.written(process, first, ago, worked);

@@ -17,7 +17,7 @@ use crate::metrics::clients::Client;
 use crate::metrics::held::WorkerHeld;
 use crate::metrics::process::Process;
 use crate::metrics::refused::Refused;
-use crate::metrics::{Accumulators, OperatorWork};
+use crate::metrics::{Accumulators, EventTimeInfo, OperatorWork};
 
 /// What the planner tells every worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -133,6 +133,8 @@ pub(crate) enum Event {
     Clients { process: usize, clients: Vec<Client> },
     /// The totals of the accumulators after the batch time.
     Accumulated { time: BatchTime, accumulators: Accumulators },
+    /// The event time of a stream after the batch time.
+    EventTime { time: BatchTime, info: EventTimeInfo },
     /// Every output of one process has written the batch of `time`.
     Written {
         process: usize,
@@ -198,6 +200,7 @@ pub(crate) struct OutputReport {
     pub time: Duration,
     /// The part of it after the batch was written, until it was committed.
     pub commit_time: Duration,
+    pub rows: u64,
     pub bytes: u64,
     /// The first rows as texts, if somebody may ask for them.
     pub first_rows: Vec<String>,

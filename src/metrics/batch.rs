@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::plan::OffsetRange;
 use crate::core::time::BatchTime;
 use crate::metrics::Accumulators;
@@ -48,6 +50,8 @@ pub struct BatchInfo {
     pub accumulators: Accumulators,
     /// What each output did, in program order. Empty until every output has processed the batch.
     pub outputs: Vec<OutputInfo>,
+    /// The watermark of each stream with event time that an output reads, in program order. Empty until every output has processed the batch.
+    pub event_times: Vec<EventTimeInfo>,
     /// Whether the clock set the time of the batch. A given batch, as of files that are already there, or one that runs again after a
     /// restart, follows the previous one without waiting.
     pub on_clock: bool,
@@ -153,7 +157,7 @@ pub struct InputInfo {
 /// assert!(job.await_termination_or_timeout(mins(5))?);
 /// let output = &job.statistics().last.unwrap().outputs[0];
 /// assert!(output.name.starts_with("foreach_batch ("));
-/// assert_eq!(output.tries, 2);
+/// assert_eq!((output.tries, output.rows), (2, 2));
 /// # Ok::<(), tidemill::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +171,46 @@ pub struct OutputInfo {
     pub time: Duration,
     /// The part of it after the output had written the batch, until the batch was committed. Zero if the output does not commit.
     pub commit_time: Duration,
+    /// Rows of the batch that came to the output, over all processes. A batch that runs again after a restart has all of its rows, also those
+    /// that an exactly-once output had committed before. `print` has those that it prints, and a sink says by
+    /// [`Sink::row_count`](crate::connector::sink::Sink::row_count) if its rows are something else.
+    pub rows: u64,
     /// About how many bytes the rows had in memory, over all processes.
     pub bytes: u64,
+}
+
+/// The event time of a stream in one batch: of [`DStream::event_time`](crate::prelude::DStream::event_time), or of two such streams that a verb joins.
+/// Times are microseconds since 1970-01-01 00:00 UTC.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let times = QueueSource::from_batches([vec![7_i64, 12]]);
+/// let job = StreamingContext::builder("event times", millis(5)).without_checkpoint().start(move |ssc| {
+///     let events = ssc.queue_stream(&times).event_time(|time| *time, std::time::Duration::from_micros(2));
+///     events.tumbling(std::time::Duration::from_micros(10)).count().append().to_memory(&MemorySink::new());
+///     Ok(())
+/// })?;
+/// assert!(job.await_termination_or_timeout(mins(5))?);
+/// let info = &job.statistics().last.unwrap().event_times[0];
+/// assert!(info.name.starts_with("event_time ("));
+/// assert_eq!((info.watermark, info.max), (Some(10), Some(12)));
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventTimeInfo {
+    /// The place of the verb in the program: [`EventTimeStream::watermark_operator`](crate::prelude::EventTimeStream::watermark_operator) has it.
+    pub operator: usize,
+    /// The verb, and the line that called it.
+    pub name: Arc<str>,
+    /// The watermark after the batch, which closes windows in this batch. `None`: the stream has had no row with a time.
+    pub watermark: Option<i64>,
+    /// The largest time of a row of the batch, also of a late one. `None`: the batch has no row with a time.
+    pub max: Option<i64>,
+}
+
+impl EventTimeInfo {
+    /// What is known after a later batch time of the same batch.
+    pub(crate) fn then(self, later: EventTimeInfo) -> EventTimeInfo {
+        EventTimeInfo { max: self.max.max(later.max), ..later }
+    }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::data::encoded;
 use crate::core::plan::Range;
 use crate::core::time::BatchTime;
 use crate::metrics::batch::BatchInfo;
@@ -87,6 +88,9 @@ pub(crate) struct OutputTotals {
     pub tries: u64,
     pub time: Duration,
     pub bytes: u64,
+    /// Behind the totals in a checkpoint: those of earlier versions do not have it.
+    #[serde(skip)]
+    pub rows: u64,
 }
 
 /// One operator on all workers.
@@ -104,6 +108,21 @@ pub(crate) struct Delays {
     pub total: Histogram,
 }
 
+impl Totals {
+    /// The bytes for a checkpoint.
+    pub fn saved(&self) -> Vec<u8> {
+        encoded(&(self, self.outputs.iter().map(|output| output.rows).collect::<Vec<u64>>()))
+    }
+
+    /// Those of a checkpoint. Of a version that saved others, they do not count.
+    fn of_saved(bytes: &[u8]) -> Totals {
+        let Ok((mut totals, rest)) = postcard::take_from_bytes::<Totals>(bytes) else { return Totals::default() };
+        let rows: Vec<u64> = postcard::from_bytes(rest).unwrap_or_default();
+        totals.outputs.iter_mut().zip(rows).for_each(|(output, rows)| output.rows = rows);
+        totals
+    }
+}
+
 impl SourceTotals {
     /// Records that its splits have left. `None`: none of them knows.
     pub fn lag(&self) -> Option<u64> {
@@ -114,17 +133,16 @@ impl SourceTotals {
 impl History {
     /// The job runs, with these sources, outputs and operators. `saved`: the totals of a checkpoint. What has another name begins at 0.
     pub fn begin(&mut self, sources: Vec<String>, outputs: &[Arc<str>], operators: &[Arc<str>], saved: Option<&[u8]>) {
-        // Totals of another version of tidemill do not count.
-        let saved: Totals = saved.and_then(|bytes| postcard::from_bytes(bytes).ok()).unwrap_or_default();
+        let saved = saved.map(Totals::of_saved).unwrap_or_default();
         let source = |(number, name): (usize, String)| {
             let found = saved.sources.get(number).filter(|s| s.name == name).cloned();
             found.unwrap_or_else(|| SourceTotals { name, ..SourceTotals::default() })
         };
         let sources = sources.into_iter().enumerate().map(source).collect();
         let output = |(number, name): (usize, &Arc<str>)| {
-            let (batches, tries, time, bytes) = (0, 0, Duration::ZERO, 0);
+            let (batches, tries, time, bytes, rows) = (0, 0, Duration::ZERO, 0, 0);
             let found = saved.outputs.get(number).filter(|o| o.name == *name).cloned();
-            found.unwrap_or_else(|| OutputTotals { name: name.clone(), batches, tries, time, bytes })
+            found.unwrap_or_else(|| OutputTotals { name: name.clone(), batches, tries, time, bytes, rows })
         };
         let outputs = outputs.iter().enumerate().map(output).collect();
         let operator = |(number, name): (usize, &Arc<str>)| {
@@ -175,6 +193,7 @@ impl History {
             totals.tries += u64::from(output.tries);
             totals.time += output.time;
             totals.bytes += output.bytes;
+            totals.rows += output.rows;
         }
         totals.operators.iter_mut().zip(&info.operators).for_each(|(totals, operator)| totals.work += operator.total());
         if info.on_clock {
@@ -254,16 +273,21 @@ mod tests {
             tries: 1,
             time: Duration::ZERO,
             commit_time: Duration::ZERO,
+            rows: 3,
             bytes: 7,
         };
         let outputs = names(["print", "count"]).iter().map(output).collect();
         before.complete(BatchInfo { records: 5, overdue: 2, outputs, ..BatchInfo::default() }, &[]);
-        let saved = crate::core::data::encoded(&before.totals);
+        let saved = before.totals.saved();
         let mut again = History::default();
         again.begin(vec!["words".into()], &names(["print", "sum"]), &[], Some(&saved));
         again.complete(BatchInfo { records: 1, ..BatchInfo::default() }, &[]);
         assert_eq!((again.totals.batches, again.totals.records), (4, 6));
-        assert_eq!(again.totals.outputs.iter().map(|o| o.bytes).collect::<Vec<_>>(), [7, 0]);
+        let outputs = |history: &History| history.totals.outputs.iter().map(|o| (o.bytes, o.rows)).collect::<Vec<_>>();
+        assert_eq!(outputs(&again), [(7, 3), (0, 0)]);
+        // An earlier version saved the totals without rows.
+        again.begin(Vec::new(), &names(["print", "count"]), &[], Some(&encoded(&before.totals)));
+        assert_eq!((again.totals.batches, outputs(&again)), (3, vec![(7, 0), (7, 0)]));
         again.begin(Vec::new(), &[], &[], Some(b"of another version"));
         assert_eq!(again.totals.batches, 0);
     }

@@ -27,13 +27,12 @@ pub(crate) mod verdict;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use crate::core::data::encoded;
 use crate::core::lock::lock;
 use crate::core::plan::Range;
 use crate::core::time::BatchTime;
 
 pub use accumulators::{AccumulatorInfo, Accumulators};
-pub use batch::{BatchInfo, InputInfo, OutputInfo};
+pub use batch::{BatchInfo, EventTimeInfo, InputInfo, OutputInfo};
 use clients::Client;
 use held::{Held, WorkerHeld};
 use history::History;
@@ -175,7 +174,7 @@ impl Metrics {
 
     /// The totals up to the last batch, for a checkpoint.
     pub fn totals(&self) -> Vec<u8> {
-        encoded(&lock(&self.now).history.totals)
+        lock(&self.now).history.totals.saved()
     }
 
     pub fn update(&self, f: impl FnOnce(&mut Statistics)) {

@@ -55,6 +55,7 @@ fn listeners_hear_of_each_batch_in_order() {
         assert!(b.on_clock && b.planning_time > millis(0) && planned.1.outputs.is_empty());
         let [output] = &b.outputs[..] else { panic!("one output: {b:?}") };
         assert!(output.name.starts_with("to_memory (mod.rs:") && output.tries == 1, "{output:?}");
+        assert_eq!(output.rows, 2 * (1 + u64::from(overdue)), "a sum of odd and one of even numbers for each batch time");
         assert!(completed.1.processing_time > millis(0) && completed.1.total_delay() >= completed.1.scheduling_delay);
     }
     let s = live.job.statistics();
@@ -91,11 +92,43 @@ fn a_batch_says_what_its_inputs_and_outputs_did() {
         let batch = live.statistics().last.unwrap();
         assert_eq!((batch.records, batch.inputs.iter().map(|i| i.records).sum::<u64>()), (3, 3));
         assert_eq!(batch.ranges().map(|r| r.until - r.from).sum::<i64>(), 3);
-        let outputs: Vec<_> = batch.outputs.iter().map(|o| (o.name.split(' ').next().unwrap(), o.tries)).collect();
-        assert_eq!(outputs, [("to_memory", 1), ("foreach_batch", 2)]);
+        let outputs: Vec<_> = batch.outputs.iter().map(|o| (o.name.split(' ').next().unwrap(), o.tries, o.rows)).collect();
+        assert_eq!(outputs, [("to_memory", 1, 2), ("foreach_batch", 2, 2)]);
         assert!(batch.outputs[1].time >= millis(100), "the pause before the second try: {batch:?}");
         // The output may begin before the planner hears that the batch is computed.
         assert!(batch.output_time() >= batch.outputs[1].time - millis(20), "{batch:?}");
+        live.stop_now().unwrap();
+    }
+}
+
+/// A batch has the watermark of each stream with event time, and that of two streams that a verb joins.
+#[test]
+fn a_batch_says_how_far_its_streams_are_in_event_time() {
+    for workers in [1, 4] {
+        let (sides, clock) = ([QueueSource::new(), QueueSource::new()], ManualClock::at(5));
+        let queues = sides.clone();
+        let live = job(workers).start_on_clock(clock.clone(), move |ssc| {
+            let micros = std::time::Duration::from_micros;
+            let [left, right] = queues.each_ref().map(|queue: &QueueSource<i64>| {
+                ssc.queue_stream(queue).event_time(|time| *time, micros(2)).map(|time| ('k', time))
+            });
+            left.join_within(&right, micros(0), micros(5)).timestamped().to_memory(&MemorySink::new());
+            Ok(())
+        });
+        let live = live.unwrap();
+        let expected = [
+            [("event_time", Some(8), Some(10)), ("event_time", Some(18), Some(20)), ("joint_watermark", Some(8), Some(20))],
+            // The left stream is quiet, and not idle yet.
+            [("event_time", Some(8), None), ("event_time", Some(28), Some(30)), ("joint_watermark", Some(8), Some(30))],
+        ];
+        for (n, (rows, expected)) in [[vec![10, 7], vec![20]], [vec![], vec![30]]].into_iter().zip(expected).enumerate() {
+            sides.iter().zip(rows).for_each(|(side, rows)| side.push(rows));
+            clock.set(10 * (n as u64 + 1));
+            eventually("the batch is completed", || live.statistics().batches == n as u64 + 1);
+            let infos = live.statistics().last.unwrap().event_times;
+            let told: Vec<_> = infos.iter().map(|i| (i.name.split(' ').next().unwrap(), i.watermark, i.max)).collect();
+            assert_eq!(told, expected, "batch {n} of {workers} workers");
+        }
         live.stop_now().unwrap();
     }
 }

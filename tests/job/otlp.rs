@@ -138,7 +138,9 @@ fn a_collector_gets_each_batch_as_a_trace_and_the_metrics_by_their_names() {
             assert_eq!(rows("update_state_by_key (mod.rs:", "tidemill.operator.rows_in"), records);
             let written = own.iter().find(|span| span.name == "written").unwrap();
             let outputs = below(&written.span_id);
-            assert_eq!(outputs.iter().map(|o| number(&o.attributes, "tidemill.output.tries")).collect::<Vec<_>>(), [1]);
+            for (key, expected) in [("tidemill.output.tries", 1), ("tidemill.output.rows", 2)] {
+                assert_eq!(outputs.iter().map(|o| number(&o.attributes, key)).collect::<Vec<_>>(), [expected], "{key}");
+            }
         }
         let mut ids: Vec<&[u8]> = spans.iter().map(|span| &*span.span_id).collect();
         ids.sort_unstable();

@@ -54,6 +54,7 @@ fn figures_add_up_to_the_input() {
         assert_eq!([&input["from"], &input["until"], &input["records"]].map(|v| v.as_u64()), [Some(0), Some(3), Some(3)]);
         assert_eq!((first["inputs"].as_array().unwrap().len(), first["outputs"].as_array().unwrap().len()), (1, 2));
         assert_eq!(first["outputs"][1]["tries"], 1);
+        assert_eq!([0, 1].map(|n| first["outputs"][n]["rows"].as_u64()), [Some(2), Some(1)], "numbers, and a sum by parity");
         let rows = |verb: &str| {
             let operators = first["operators"].as_array().unwrap();
             let operator = operators.iter().find(|o| o["name"].as_str().unwrap().starts_with(verb)).unwrap();
@@ -132,6 +133,8 @@ fn what_came_out_last_is_shown() {
         let names: Vec<&str> = outputs.iter().map(|o| o["name"].as_str().unwrap().split(' ').next().unwrap()).collect();
         assert_eq!(names, ["print", "foreach_batch", "to_memory", "to_memory", "sink_to"]);
         assert!(outputs.iter().all(|o| o["batches"] == 3 && o["tries"] == 3), "{outputs:?}");
+        // Of each batch print has two rows at most: what it prints.
+        assert_eq!(outputs.iter().map(|o| o["rows"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 8, 1, 0, 8]);
         let rows = |n: usize| {
             assert_eq!(outputs[n]["last"]["time"], 20, "the last batch has no rows");
             outputs[n]["last"]["first_rows"].as_array().unwrap().iter().map(|row| row.as_str().unwrap()).collect::<Vec<_>>()
@@ -164,7 +167,7 @@ tidemill_batch_scheduling_delay_seconds tidemill_batch_total_delay_seconds tidem
 tidemill_build_info tidemill_checkpoint_bytes tidemill_checkpoint_duration_seconds tidemill_checkpoint_timestamp_seconds \
 tidemill_checkpoints_failed_total tidemill_checkpoints_total tidemill_dictionary_bytes tidemill_dictionary_keys tidemill_job_info tidemill_last_batch_timestamp_seconds \
 tidemill_lost_records_total tidemill_operator_rows_in_total tidemill_operator_rows_out_total \
-tidemill_operator_seconds_total tidemill_output_batches_total tidemill_output_bytes_total tidemill_output_seconds_total \
+tidemill_operator_seconds_total tidemill_output_batches_total tidemill_output_bytes_total tidemill_output_rows_total tidemill_output_seconds_total \
 tidemill_output_tries_total tidemill_process_cpu_seconds_total tidemill_process_resident_memory_bytes tidemill_records_total \
 tidemill_refused_connections_total tidemill_refused_requests_total tidemill_source_bytes_total tidemill_source_records_total tidemill_sources_in_trouble \
 tidemill_split_position tidemill_split_records_total tidemill_waiting_bytes";

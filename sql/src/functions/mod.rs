@@ -1,5 +1,6 @@
-//! Functions of Spark that neither DataFusion nor datafusion-spark has in this build, a file each.
+//! Functions of Spark that neither DataFusion nor datafusion-spark has in this build, or that take less there, a file each.
 
+mod concat;
 mod from_json;
 mod get_json_object;
 mod map;
@@ -15,10 +16,12 @@ use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 
+pub(crate) use concat::as_text;
+
 /// All of them.
-pub(crate) fn all() -> [ScalarUDF; 5] {
+pub(crate) fn all() -> impl Iterator<Item = ScalarUDF> {
     let functions = [from_json::from_json(), get_json_object::get_json_object(), map::map(), split::split(), to_json::to_json()];
-    functions.map(ScalarUDF::from)
+    functions.map(ScalarUDF::from).into_iter().chain([concat::concat()])
 }
 
 /// A function whose values depend on its arguments alone.

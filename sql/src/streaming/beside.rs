@@ -46,8 +46,8 @@ impl<'s> StreamingDataFrame<'s> {
         };
         let codec = Rc::new(Codec::new(&schema).map_err(|e| SqlError::new(&self.query, e))?);
         let thing = format!("late rows of {}", self.query);
-        let of = ("late rows", self.frame.logical_plan());
-        self.tables.of_source(&thing, of, schema, Rc::new(Columnar::encoded(stream, codec)))
+        let (of, watermarks) = (("late rows", self.frame.logical_plan()), self.notes.borrow().watermarks.clone());
+        self.tables.of_source(&thing, of, watermarks, schema, Rc::new(Columnar::encoded(stream, codec)))
     }
 
     /// The rows that could not be computed: those in which a cast failed, a number was divided by zero, or a whole number overflowed. Also rows

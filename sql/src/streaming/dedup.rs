@@ -88,6 +88,7 @@ impl<'s> StreamingDataFrame<'s> {
         let stream = self.known_by(&step, || {
             let events = keyed.event_time(|(time, _)| *time, mark.strategy());
             self.asked().errors.borrow_mut().push(events.errors());
+            self.notes.borrow_mut().watermarks.insert(events.watermark_operator());
             let once = events.map(|(_, pair)| pair).distinct_within_by(mark.late_by(), |(key, _)| key.clone());
             once.timestamped().map(|timed| timed.row.1)
         });

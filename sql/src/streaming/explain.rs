@@ -1,5 +1,7 @@
 //! What a query keeps, node by node: the text of `explain`.
 
+use std::collections::BTreeSet;
+
 /// What a node keeps from batch to batch.
 pub(crate) struct Kept {
     /// The kind of state.
@@ -25,6 +27,8 @@ pub(crate) struct Notes {
     lines: Vec<(usize, String)>,
     /// Whether a watermark may close windows of the query.
     pub has_watermark: bool,
+    /// The operators that make the watermarks of the query.
+    pub watermarks: BTreeSet<usize>,
     /// The name that the query has for the rows that are being rendered.
     pub name: Option<String>,
 }

@@ -15,6 +15,7 @@ use tidemill::prelude::{BadRecord, BatchTime, BoxError, DStream, Data, Key, View
 
 use super::codec::{Codec, Row};
 use super::explain::Notes;
+use super::output_modes::{OutputMode, remedy};
 use super::render::{Rendered, Renderer, Windows};
 use super::scalar_subquery::{joining, single};
 use super::sink::TableSink;
@@ -23,21 +24,6 @@ use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
 use crate::rows::Values;
 use crate::session::TableSession;
-
-/// Which rows of a result leave after a batch: Spark's output modes.
-///
-/// ```
-/// assert_ne!(tidemill_sql::OutputMode::Append, tidemill_sql::OutputMode::Complete);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutputMode {
-    /// New rows, which never change: for queries without aggregates.
-    Append,
-    /// The whole result: for queries with aggregates.
-    Complete,
-    /// New and changed rows.
-    Update,
-}
 
 /// The result of a query over streams: the rows that the query has over all rows so far, kept up to date. A batch costs what it changes.
 ///
@@ -68,7 +54,9 @@ pub struct StreamingDataFrame<'s> {
 /// The rows of a result, with their columns.
 pub(super) struct Rendering<'s> {
     pub schema: Arc<Schema>,
-    rows: Rows<'s>,
+    pub rows: Rows<'s>,
+    /// The operators that make the watermarks behind them.
+    pub watermarks: Vec<usize>,
 }
 
 /// The rows of a result, as bytes.
@@ -77,15 +65,6 @@ pub(super) enum Rows<'s> {
     Growing(DStream<'s, Row>),
     /// A result, and the part of the query that takes rows back; `None`: none does.
     Changing(View<'s, Row>, Option<String>),
-}
-
-/// What becomes of windows in a mode.
-fn windows_in(mode: OutputMode) -> Windows {
-    match mode {
-        OutputMode::Append => Windows::Final,
-        OutputMode::Update => Windows::Open,
-        OutputMode::Complete => Windows::All,
-    }
 }
 
 impl<'s> StreamingDataFrame<'s> {
@@ -137,12 +116,13 @@ impl<'s> StreamingDataFrame<'s> {
         let plan = state.optimize(self.frame.logical_plan()).map_err(fault)?;
         self.notes.replace(Notes::default());
         self.errors.replace(Vec::new());
-        let streams = self.tables.streams.borrow();
+        let (streams, watermarks) = (self.tables.streams.borrow(), self.tables.watermarks.borrow());
         let renderer = Renderer {
             query: &self.query,
             session,
             state: &state,
             streams: &streams,
+            watermarks: &watermarks,
             context: self.tables.context.get(),
             windows,
             notes: &self.notes,
@@ -169,7 +149,8 @@ impl<'s> StreamingDataFrame<'s> {
                 Rows::Growing(source.rows(&self.asked(), step))
             }
         };
-        let rows = Rc::new(Rendering { schema, rows });
+        let watermarks = self.notes.borrow().watermarks.iter().copied().collect();
+        let rows = Rc::new(Rendering { schema, rows, watermarks });
         let _ = cell(windows).set(rows.clone());
         if !self.notes.borrow().has_watermark {
             // No watermark closes a window, so the forms of the result are the same.
@@ -178,33 +159,6 @@ impl<'s> StreamingDataFrame<'s> {
             }
         }
         Ok(rows)
-    }
-
-    /// The rows that leave in a mode.
-    pub(super) fn leaving(&self, mode: OutputMode) -> Result<DStream<'s, Row>> {
-        let fault = |reason: String| Err(SqlError::new(&self.query, reason));
-        match (&self.rendered(windows_in(mode))?.rows, mode) {
-            (Rows::Growing(stream), OutputMode::Append | OutputMode::Update) => Ok(stream.clone()),
-            (Rows::Changing(view, _), OutputMode::Complete) => Ok(view.complete()),
-            (Rows::Changing(view, _), OutputMode::Update) => Ok(view.update()),
-            (Rows::Changing(view, None), OutputMode::Append) => Ok(view.append()),
-            (Rows::Changing(_, Some(part)), OutputMode::Append) => fault(format!(
-                "mode Append is for rows that never change, and {part} changes rows of this result; use Complete or Update{}",
-                remedy(part)
-            )),
-            (Rows::Growing(_), OutputMode::Complete) => {
-                fault("mode Complete would keep every row for ever, since the query has no aggregate; use Append".to_owned())
-            }
-        }
-    }
-
-    /// The result as a view, if its rows change.
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    pub(super) fn changing(&self) -> Result<Option<View<'s, Row>>> {
-        match &self.rendered(Windows::All)?.rows {
-            Rows::Changing(view, _) => Ok(Some(view.clone())),
-            Rows::Growing(_) => Ok(None),
-        }
     }
 
     /// The columns and their types, by Arrow's names.
@@ -223,19 +177,6 @@ impl<'s> StreamingDataFrame<'s> {
     /// ```
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
-    }
-
-    /// Whether rows of the result change, so that its modes are complete and update. If not, its mode is append.
-    ///
-    /// # Errors
-    /// If the query cannot be kept up to date.
-    pub fn changes(&self) -> Result<bool> {
-        self.changes_in(OutputMode::Append)
-    }
-
-    /// The same of what leaves in a mode: windows by a watermark are final in mode append, and change in the others.
-    pub(super) fn changes_in(&self, mode: OutputMode) -> Result<bool> {
-        Ok(matches!(self.rendered(windows_in(mode))?.rows, Rows::Changing(..)))
     }
 
     /// The plan as text.
@@ -340,7 +281,7 @@ impl<'s> StreamingDataFrame<'s> {
     ///
     /// # Errors
     /// If the mode has no meaning for the query: [`OutputMode::Append`] for rows that change, and [`OutputMode::Complete`] for rows that
-    /// never do. If two columns have the same name. If `f` fails, see [`DStream::foreach_batch`].
+    /// never do. If two columns have the same name, or a column is called `diff` in mode [`OutputMode::Changes`]. If `f` fails, see [`DStream::foreach_batch`].
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -371,7 +312,7 @@ impl<'s> StreamingDataFrame<'s> {
         mode: OutputMode,
         mut f: impl FnMut(BatchTime, DataFrame) -> Result<(), BoxError> + Send + 'static,
     ) -> Result<()> {
-        let (codec, session) = (self.table_codec()?, self.tables.parent.clone());
+        let (codec, session) = (self.table_codec(mode)?, self.tables.parent.clone());
         let write = move |time, table: RecordBatch| f(time, session.table_of(table.schema(), vec![table])?);
         self.leaving(mode)?.sink_to(TableSink { codec, write }, Distribution::Gathered);
         Ok(())
@@ -405,8 +346,8 @@ impl<'s> StreamingDataFrame<'s> {
     }
 
     /// Keeps the rows as a table in memory, which `session` has under a name from the first batch on: Spark's memory sink. In mode
-    /// [`OutputMode::Append`] rows are added, for ever; in [`OutputMode::Complete`] each batch replaces them. A query sees the table as of
-    /// one batch. The table is empty again after a restart.
+    /// [`OutputMode::Append`] and [`OutputMode::Changes`] rows are added, for ever; in [`OutputMode::Complete`] each batch replaces them. A query
+    /// sees the table as of one batch. The table is empty again after a restart.
     ///
     /// # Errors
     /// As [`StreamingDataFrame::foreach_batch`]; and in mode [`OutputMode::Update`], since the table would not know which rows are replaced.
@@ -433,11 +374,11 @@ impl<'s> StreamingDataFrame<'s> {
         if mode == OutputMode::Update {
             return Err(SqlError::new(
                 &self.query,
-                "a table in memory takes mode Append or Complete; use foreach_batch for Update",
+                "a table in memory takes mode Append, Complete or Changes; use foreach_batch for Update",
             ));
         }
         let (session, name) = (session.clone(), name.to_owned());
-        let (schema, mut kept) = (self.columns()?, Vec::<RecordBatch>::new());
+        let (schema, mut kept) = (self.columns_in(mode)?, Vec::<RecordBatch>::new());
         self.foreach_batch(mode, move |_, table| {
             if mode == OutputMode::Complete {
                 kept.clear();
@@ -450,7 +391,7 @@ impl<'s> StreamingDataFrame<'s> {
 
     /// Rows as values. Columns that do not fit the type end the job: the engine reports the panic with verb, worker and batch.
     fn typed<T: DeserializeOwned + 'static>(&self) -> Result<impl Fn(Vec<Row>) -> Vec<T> + 'static> {
-        let (codec, query, values) = (self.codec()?, self.query.clone(), Values::new());
+        let (codec, query, values) = (self.codec_in(OutputMode::Append)?, self.query.clone(), Values::new());
         Ok(move |rows: Vec<Row>| {
             let batch = codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
             values.read(&batch).unwrap_or_else(|e| panic!("{query}: {e}"))
@@ -458,36 +399,11 @@ impl<'s> StreamingDataFrame<'s> {
     }
 
     /// The columns of the rows: those of any form of the result that is there.
-    fn columns(&self) -> Result<Arc<Schema>> {
+    pub(super) fn columns(&self) -> Result<Arc<Schema>> {
         match self.rendered.iter().find_map(OnceCell::get) {
             Some(rendered) => Ok(rendered.schema.clone()),
             None => Ok(self.rendered(Windows::Final)?.schema.clone()),
         }
-    }
-
-    /// The same for rows that become a table, whose columns need names of their own.
-    fn table_codec(&self) -> Result<Codec> {
-        let columns = self.columns()?;
-        let names = columns.fields().iter().map(|field| field.name().as_str());
-        match names.clone().enumerate().find(|(place, name)| names.clone().take(*place).any(|other| other == *name)) {
-            Some((_, name)) => {
-                let reason = format!("two columns are called {name}, and a table needs different names; add AS to one of them");
-                Err(SqlError::new(&self.query, reason))
-            }
-            None => self.codec(),
-        }
-    }
-
-    pub(super) fn codec(&self) -> Result<Codec> {
-        Codec::new(&self.columns()?).map_err(|e| SqlError::new(&self.query, e))
-    }
-}
-
-/// What helps against an aggregate in mode Append.
-fn remedy(part: &str) -> &'static str {
-    match part.starts_with("GROUP BY") {
-        true => ", or give the stream a watermark by with_watermark and group by window(..)",
-        false => "",
     }
 }
 

@@ -26,6 +26,7 @@ mod join;
 mod join_time;
 mod moments;
 mod narrow;
+mod output_modes;
 mod over;
 mod place;
 mod recursive;
@@ -47,7 +48,8 @@ mod window_origin;
 mod windowed;
 mod within;
 
-pub use frame::{OutputMode, StreamingDataFrame};
+pub use frame::StreamingDataFrame;
+pub use output_modes::OutputMode;
 pub(crate) use sink::Definitions;
 pub use sink::{
     DataStreamWriter, IntoOutputMode, SinkProgress, SourceProgress, StreamingQueries, StreamingQuery, StreamingQueryProgress,

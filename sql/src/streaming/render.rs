@@ -25,7 +25,7 @@ use super::identity::{identity, known};
 use super::narrow::Narrow;
 use super::place::place;
 use super::recursive::is_work_table;
-use super::tables::{Asked, Source, Streams, Table};
+use super::tables::{Asked, Source, Streams, Table, Watermarks};
 use super::unnest::unnested;
 use crate::overflow;
 use crate::session::TableSession;
@@ -58,6 +58,8 @@ pub(crate) struct Renderer<'a, 's> {
     pub session: &'a TableSession,
     pub state: &'a SessionState,
     pub streams: &'a Streams<'s>,
+    /// Of the streams that a watermark has passed.
+    pub watermarks: &'a Watermarks,
     pub context: Option<&'a StreamingContext<'s>>,
     pub windows: Windows,
     pub notes: &'a RefCell<Notes>,
@@ -116,6 +118,7 @@ impl<'s> Renderer<'_, 's> {
                 let mut rendered = match table {
                     Table::Stream(source) => {
                         self.keeps(&format!("the stream {name}"), Kept::NOTHING);
+                        self.notes.borrow_mut().watermarks.extend(self.watermarks.get(name).into_iter().flatten());
                         Rendered::Growing(source.clone(), narrow.named(scan.projected_schema.inner()))
                     }
                     Table::File(_) => {

@@ -1,7 +1,7 @@
 //! `StreamTables`: the streams of a program as tables, and queries over them.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -57,6 +57,7 @@ pub struct StreamTables<'s> {
     /// Its tables, and the streams.
     pub(super) session: TableSession,
     pub(super) streams: Rc<RefCell<Streams<'s>>>,
+    pub(super) watermarks: Rc<RefCell<Watermarks>>,
     /// The queries that were started over them.
     pub(super) started: Started,
     /// Whether one of them is a source whose end is known by its offsets.
@@ -67,6 +68,9 @@ pub struct StreamTables<'s> {
 
 /// Streams and views by the name of their table.
 pub(crate) type Streams<'s> = HashMap<String, Table<'s>>;
+
+/// The operators that make the watermarks which the rows of a stream have passed, by the name of its table.
+pub(crate) type Watermarks = HashMap<String, BTreeSet<usize>>;
 
 /// What a table has its rows of.
 #[derive(Clone)]
@@ -86,6 +90,7 @@ impl<'s> StreamTables<'s> {
             parent: session.clone(),
             session: session.copied(),
             streams: Rc::default(),
+            watermarks: Rc::default(),
             started: Started::default(),
             has_offsets: Rc::default(),
             context: Rc::default(),
@@ -177,16 +182,19 @@ impl<'s> StreamTables<'s> {
         self.add(name, schema, Rc::new(Stepped { source, step }))
     }
 
-    /// The rows of a source that has no name of its own. It has what a step makes of the rows of a plan.
+    /// The rows of a source that has no name of its own. It has what a step makes of the rows of a plan. `watermarks`: the operators that make
+    /// those of the plan and the step.
     pub(super) fn of_source(
         &self,
         thing: &str,
         (step, plan): (&str, &LogicalPlan),
+        watermarks: BTreeSet<usize>,
         schema: Arc<Schema>,
         source: Rc<dyn Source<'s> + 's>,
     ) -> Result<StreamingDataFrame<'s>> {
         // The count is not borrowed any more when the stream is added.
         let name = unnamed(self.streams.borrow().len(), step, plan);
+        self.watermarks.borrow_mut().insert(names::table(&name), watermarks);
         self.frame_of(thing, &name, schema, source)
     }
 

@@ -22,7 +22,8 @@ impl<'s> StreamingDataFrame<'s> {
 
     /// A frame of these rows, which are made of the rows of this one.
     pub(super) fn over(&self, step: &str, schema: Arc<Schema>, source: Rc<dyn Source<'s> + 's>) -> Result<Self> {
-        let mut frame = self.tables.of_source(&self.query, (step, self.frame.logical_plan()), schema, source)?;
+        let (of, watermarks) = ((step, self.frame.logical_plan()), self.notes.borrow().watermarks.clone());
+        let mut frame = self.tables.of_source(&self.query, of, watermarks, schema, source)?;
         frame.bad_sources = self.bad_sources.clone();
         Ok(frame)
     }

@@ -98,6 +98,7 @@ impl<'s> Renderer<'_, 's> {
             TimeOf::Pairs(behind) => source.pairs().expect("rows of a join by time have pairs").timed(&timed, behind),
         };
         self.errors.borrow_mut().push(events.errors());
+        self.notes.borrow_mut().watermarks.insert(events.watermark_operator());
         let events = events.map(|(_, pair)| pair);
         let windows: WindowedView<'s, (Row, Vec<Part>)> = match shape {
             Shape::Session { gap } => events.session(duration(gap)).reduce_by_key(groups.merge().reduced()),

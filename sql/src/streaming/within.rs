@@ -134,16 +134,16 @@ impl Times {
     }
 }
 
-/// The rows that a join makes of its pairs, and the pairs.
+/// The rows that a join makes of its pairs, the pairs, and the operator that makes their watermark.
 fn joined<'s, P: Data>(
     pairs: &EventTimeStream<'s, (JoinKey, P)>,
     sides: impl Fn(P) -> (Option<Row>, Option<Row>) + 'static,
     rows: Rows,
-) -> (DStream<'s, Row>, Rc<dyn Pairs<'s> + 's>) {
+) -> (DStream<'s, Row>, Rc<dyn Pairs<'s> + 's>, usize) {
     let made = move |pairs: Vec<(Option<Row>, Option<Row>)>| {
         rows.rows(&pairs).unwrap_or_else(|e| panic!("{}: {}", rows.query, e.strip_backtrace()))
     };
-    (pairs.timestamped().map(move |t| sides(t.row.1)).map_partitions(made), Rc::new(pairs.clone()))
+    (pairs.timestamped().map(move |t| sides(t.row.1)).map_partitions(made), Rc::new(pairs.clone()), pairs.watermark_operator())
 }
 
 impl<'s> Renderer<'_, 's> {
@@ -160,12 +160,13 @@ impl<'s> Renderer<'_, 's> {
         let right = self.events(join, &rights, &times.right, right, 2)?;
         let rows = Rows::new(join, self.query)?;
         let codec = Rc::new(Codec::new(join.schema.inner())?);
-        let (stream, pairs) = match join.join_type {
+        let (stream, pairs, watermark) = match join.join_type {
             JoinType::Inner => joined(&left.join_within(&right, before, after), |(a, b)| (Some(a), Some(b)), rows),
             JoinType::Left => joined(&left.left_outer_join_within(&right, before, after), |(a, b)| (Some(a), b), rows),
             JoinType::Right => joined(&left.right_outer_join_within(&right, before, after), |(a, b)| (a, Some(b)), rows),
             _ => joined(&left.full_outer_join_within(&right, before, after), |pair| pair, rows),
         };
+        self.notes.borrow_mut().watermarks.insert(watermark);
         let joined = Rendered::Growing(Rc::new(OfPairs { rows: Columnar::encoded(stream, codec), pairs }), Narrow::default());
         match &join.filter {
             // Outer joins have no other condition.

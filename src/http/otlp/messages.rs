@@ -168,7 +168,11 @@ pub(super) fn batch(about: &About, batch: &BatchInfo, end_ms: u64) -> Vec<Span> 
         spans.push(made(&format!("operator {n}"), "computed", &operator.name, (planned, until), about_operator(operator)));
     }
     for (n, output) in batch.outputs.iter().enumerate() {
-        let about = vec![whole("tidemill.output.tries", output.tries.into()), whole("tidemill.output.bytes", output.bytes)];
+        let about = vec![
+            whole("tidemill.output.tries", output.tries.into()),
+            whole("tidemill.output.rows", output.rows),
+            whole("tidemill.output.bytes", output.bytes),
+        ];
         let from = end.saturating_sub(nanos(output.time)).max(planned);
         spans.push(made(&format!("output {n}"), "written", &output.name, (from, end), about));
     }

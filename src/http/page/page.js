@@ -311,7 +311,7 @@ async function showBatch() {
     ];
     const outputs = [
       ["Output", o => o.name, true], ["Tries", o => count(o.tries)], ["Time", o => duration(o.ms)], ["Of it until committed", o => (o.commit_ms ? duration(o.commit_ms) : "–")],
-      ["Bytes", o => bytes(o.bytes)],
+      ["Rows", o => count(o.rows)], ["Bytes", o => bytes(o.bytes)],
     ];
     body.replaceChildren(bar, element("p", summary));
     body.append(element("h3", "What it read"), table("inputs", inputs, b.inputs));

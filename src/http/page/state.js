@@ -108,7 +108,7 @@ async function follow(path, show) {
 // What each output has done, and the first rows that came out last.
 const showOutputs = () => follow("outputs", outputs => {
   const columns = [
-    ["Output", o => o.name, true], ["Batches", o => count(o.batches)], ["Tries", o => count(o.tries)], ["Time in all", o => duration(o.ms)], ["Bytes", o => bytes(o.bytes)],
+    ["Output", o => o.name, true], ["Batches", o => count(o.batches)], ["Tries", o => count(o.tries)], ["Time in all", o => duration(o.ms)], ["Rows", o => count(o.rows)], ["Bytes", o => bytes(o.bytes)],
   ];
   const last = ({ name, last }) => {
     const title = element("h4", `${name}, batch `);

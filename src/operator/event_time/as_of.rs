@@ -178,7 +178,7 @@ mod tests {
         let batch = |n: i64| {
             let t = BatchTime::from_millis(n as u64 + 1);
             let sides = Sides { left: vec![(10 * n, 1)], right: vec![(10 * n - 5, 2)] };
-            let watermark = Watermark { before: 10 * (n - 1), now: 10 * n, rows: true };
+            let watermark = Watermark { before: 10 * (n - 1), now: 10 * n, largest: Some(10 * n) };
             let rows = vec![Rows::new(PartitionId { branch: 0, index: 0 }, vec![('k', sides)])];
             let (mut joined, mut late) = (Vec::new(), Vec::new());
             state.batch(watermark, t, rows, &mut joined, &mut late);
@@ -205,7 +205,7 @@ mod tests {
             vec![Rows::new(PartitionId { branch: 0, index: 0 }, vec![('k', Sides { left: Vec::new(), right: right.clone() })])]
         };
         let mut kept = |now, rows| {
-            state.batch(Watermark { before: i64::MIN, now, rows: true }, t, rows, &mut Vec::new(), &mut Vec::new());
+            state.batch(Watermark { before: i64::MIN, now, largest: Some(now) }, t, rows, &mut Vec::new(), &mut Vec::new());
             state.cells.iter().count()
         };
         assert_eq!([kept(0, rows()), kept(12, Vec::new()), kept(13, Vec::new())], [1, 1, 0]);

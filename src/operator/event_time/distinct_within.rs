@@ -318,7 +318,7 @@ mod tests {
             let rows = vec![(n, [row(now), row(now + 20)].concat()), (-1, row(now)), (-2 - n, row(now - 30))];
             let mut parts = Parts::default();
             kept.batch(
-                Watermark { before: now - 20, now: now - 10, rows: true },
+                Watermark { before: now - 20, now: now - 10, largest: Some(now) },
                 t,
                 vec![Rows::new(PartitionId::default(), rows)],
                 &mut parts,

@@ -38,12 +38,13 @@ pub struct EventTimeStream<'s, T: 'static> {
     pub(super) watermarks: Watermarks<'s>,
     /// After how long without rows it does not hold another stream.
     pub(super) idle: Duration,
+    /// What reports the watermark.
+    pub(super) operator: OperatorId,
 }
 
 impl<T> Clone for EventTimeStream<'_, T> {
     fn clone(&self) -> Self {
-        let EventTimeStream { rows, errors, watermarks, idle } = self;
-        EventTimeStream { rows: rows.clone(), errors: errors.clone(), watermarks: watermarks.clone(), idle: *idle }
+        self.with_rows(self.rows.clone())
     }
 }
 
@@ -85,7 +86,7 @@ impl<'s, T: Data> DStream<'s, T> {
         max_drift::check(self, &operator, strategy);
         let (rows, errors) = timed(self, &operator, strategy, f);
         let watermarks = Rc::new(watermarks(&rows, &operator, strategy));
-        EventTimeStream { rows, errors, watermarks, idle: strategy.idle }
+        EventTimeStream { rows, errors, watermarks, idle: strategy.idle, operator }
     }
 }
 
@@ -141,19 +142,44 @@ impl<'s, T: 'static> EventTimeStream<'s, T> {
         self.rows.clone()
     }
 
+    /// The place in the program of the verb that makes the watermark: [`EventTimeInfo::operator`](crate::metrics::EventTimeInfo::operator) of the
+    /// batches. That is `event_time`, or a join of two streams with different watermarks.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use tidemill::prelude::*;
+    /// let (times, place) = (QueueSource::from_batches([vec![7_i64]]), Arc::new(Mutex::new(0)));
+    /// let told = place.clone();
+    /// let job = StreamingContext::builder("places", millis(5)).without_checkpoint().start(move |ssc| {
+    ///     let events = ssc.queue_stream(&times).event_time(|time| *time, secs(1));
+    ///     *told.lock().unwrap() = events.watermark_operator();
+    ///     events.tumbling(secs(1)).count().append().to_memory(&MemorySink::new());
+    ///     Ok(())
+    /// })?;
+    /// assert!(job.await_termination_or_timeout(mins(5))?);
+    /// let infos = job.statistics().last.unwrap().event_times;
+    /// assert!(infos.iter().map(|info| info.operator).eq([*place.lock().unwrap()]));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn watermark_operator(&self) -> usize {
+        self.operator.index().expect("a verb of a program is registered")
+    }
+
     /// Rows of two streams, with a watermark of both.
     pub(super) fn with_other<U, R>(
         &self,
         other: &EventTimeStream<'s, U>,
         rows: DStream<'s, Timestamped<R>>,
         watermarks: Watermarks<'s>,
+        operator: OperatorId,
     ) -> EventTimeStream<'s, R> {
-        EventTimeStream { rows, errors: self.errors.union(&other.errors), watermarks, idle: self.idle.max(other.idle) }
+        EventTimeStream { rows, errors: self.errors.union(&other.errors), watermarks, idle: self.idle.max(other.idle), operator }
     }
 
     /// The same watermark with other rows.
     pub(super) fn with_rows<U>(&self, rows: DStream<'s, Timestamped<U>>) -> EventTimeStream<'s, U> {
-        EventTimeStream { rows, errors: self.errors.clone(), watermarks: self.watermarks.clone(), idle: self.idle }
+        let (errors, watermarks, operator) = (self.errors.clone(), self.watermarks.clone(), self.operator.clone());
+        EventTimeStream { rows, errors, watermarks, idle: self.idle, operator }
     }
 }
 

@@ -153,7 +153,7 @@ impl<'s, K: Key, V: Exchange> EventTimeStream<'s, (K, V)> {
         let (graph, state) = (both.node.graph.clone(), Rc::new(RefCell::new(state)));
         let (number, owner) = graph.register_state(&operator, state.clone());
         let meta = both.node.meta.with_state(number);
-        let [least, held] = joint(self, other, &operator, hold);
+        let ([least, held], reports) = joint(self, other, &operator, hold);
         let taken = Switch::default();
         let (takes, outbox) = (taken.clone(), graph.outbox.clone());
         let built = Rc::new(lazy(move || {
@@ -184,7 +184,7 @@ impl<'s, K: Key, V: Exchange> EventTimeStream<'s, (K, V)> {
             late.1.clone()
         };
         let late = DStream::new(&graph, read, &[BY_KEY_GROUP], meta);
-        EventTimeJoin { rows: self.with_other(other, rows, held), late }
+        EventTimeJoin { rows: self.with_other(other, rows, held, reports), late }
     }
 }
 

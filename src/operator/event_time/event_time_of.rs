@@ -49,6 +49,6 @@ impl<'s, T: Data> DStream<'s, T> {
             0 => before,
             _ => Rc::new(lazy(move || earlier(&before, by, &operator, &graph.flow))),
         };
-        EventTimeStream { rows, errors, watermarks, idle: events.idle }
+        EventTimeStream { rows, errors, watermarks, idle: events.idle, operator: events.operator.clone() }
     }
 }

@@ -9,7 +9,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concat;
 
 use super::event_time::EventTimeStream;
-use super::watermark::{Watermark, Watermarks, earlier, told_to_all};
+use super::watermark::{Watermark, Watermarks, earlier, report, told_to_all};
 use crate::api::dstream::lazy;
 use crate::core::data::encoded;
 use crate::core::error::BoxError;
@@ -42,7 +42,7 @@ impl Joint {
     fn batch(&mut self, both: [Watermark; 2]) -> Watermark {
         self.changed = true;
         for side in 0..2 {
-            match [both[side].rows, both[1 - side].rows] {
+            match [side, 1 - side].map(|side| both[side].largest.is_some()) {
                 [true, _] => self.quiet[side] = 0,
                 [false, true] => self.quiet[side] = self.quiet[side].saturating_add(self.interval),
                 [false, false] => {}
@@ -54,13 +54,13 @@ impl Joint {
         let before = self.last.map_or(both[0].before.min(both[1].before), |(_, now)| now);
         let now = before.max(now.unwrap_or(before));
         self.last = Some((before, now));
-        Watermark { before, now, rows: both[0].rows || both[1].rows }
+        Watermark { before, now, largest: both[0].largest.max(both[1].largest) }
     }
 
     /// The watermark of the last batch, before there is another: windows that closed with it have yet to leave their view.
     fn restored(&self) -> Watermark {
         let (before, now) = self.last.unwrap_or((i64::MIN, i64::MIN));
-        Watermark { before, now, rows: false }
+        Watermark { before, now, largest: None }
     }
 }
 
@@ -83,23 +83,24 @@ impl KeyedState for Joint {
     }
 }
 
-/// The watermark of two streams, and the same `hold` microseconds earlier.
+/// The watermark of two streams, and the same `hold` microseconds earlier; and the operator that reports it.
 #[track_caller]
 pub(super) fn joint<'s, A, B>(
     left: &EventTimeStream<'s, A>,
     right: &EventTimeStream<'s, B>,
     operator: &OperatorId,
     hold: i64,
-) -> [Watermarks<'s>; 2] {
+) -> ([Watermarks<'s>; 2], OperatorId) {
     let (graph, verb) = (left.rows.node.graph.clone(), operator.clone());
-    let least = if Rc::ptr_eq(&left.watermarks, &right.watermarks) {
-        left.watermarks.clone()
+    let (least, reports) = if Rc::ptr_eq(&left.watermarks, &right.watermarks) {
+        (left.watermarks.clone(), left.operator.clone())
     } else {
         let operator = graph.operator::<()>("joint_watermark", "");
         let state = Rc::new(RefCell::new(Joint::new([left.idle, right.idle], graph.config.interval.millis())));
         let (_, owner) = graph.register_state(&operator, state.clone());
         let (own, both) = (graph.clone(), [left.watermarks.clone(), right.watermarks.clone()]);
-        Rc::new(lazy(move || {
+        let of_both = operator.clone();
+        let least = lazy(move || {
             let (owner, flow, on_worker_0) = (owner.build(), &own.flow, own.on_worker_0());
             let peers = flow.scope.peers() as u64;
             let side = |side: usize| {
@@ -112,6 +113,7 @@ pub(super) fn joint<'s, A, B>(
                 let both = pending.at(t);
                 all.into_iter().for_each(|(side, watermark)| both[side] = Some(watermark));
             };
+            let (outbox, reports) = (own.outbox.clone(), operator.clone());
             let sent = batched(flow, &operator, side(0).concat(side(1)), Pipeline, each, move |tick, both, emit| {
                 let watermark = owner.batch(tick, || {
                     let mut state = state.borrow_mut();
@@ -119,15 +121,17 @@ pub(super) fn joint<'s, A, B>(
                     if tick.restored { state.restored() } else { state.batch(both) }
                 });
                 if on_worker_0 {
+                    report(&outbox, &reports, tick, watermark);
                     emit((0..peers).map(|worker| (worker, watermark)).collect());
                 }
             });
             told_to_all(flow, &operator, sent)
-        }))
+        });
+        (Rc::new(least), of_both)
     };
     let (own, before) = (graph, least.clone());
     let held = if hold == 0 { least.clone() } else { Rc::new(lazy(move || earlier(&before, hold, &verb, &own.flow))) };
-    [least, held]
+    ([least, held], reports)
 }
 
 /// See [`crate::engine::state::take_any`].
@@ -149,7 +153,7 @@ mod tests {
     fn after(joint: &mut Joint, batches: &[([i64; 2], [bool; 2])]) -> Vec<i64> {
         let mut last = joint.restored().now;
         let of_batch = |(both, rows): &([i64; 2], [bool; 2])| {
-            let of = |side: usize| Watermark { before: i64::MIN, now: both[side], rows: rows[side] };
+            let of = |side: usize| Watermark { before: i64::MIN, now: both[side], largest: rows[side].then_some(both[side]) };
             let watermark = joint.batch([of(0), of(1)]);
             assert_eq!(watermark.before, last);
             last = watermark.now;
@@ -181,7 +185,7 @@ mod tests {
         assert_eq!(first.save(1, BatchTime::default()), [0u8; 0]);
         let mut again = joint();
         again.load(&first.save(0, BatchTime::default()), BatchTime::default()).unwrap();
-        assert_eq!(again.restored(), Watermark { before: 5, now: 9, rows: false });
+        assert_eq!(again.restored(), Watermark { before: 5, now: 9, largest: None });
         assert_eq!([before, after(&mut again, &batches[2..])].concat(), expected);
         assert_eq!(joint().save(0, BatchTime::default()), [0u8; 0], "nothing before the first batch");
     }

@@ -245,7 +245,7 @@ mod tests {
             let (t, now) = (BatchTime::from_millis(n as u64 + 1), n * 10);
             let value = |time| vec![Timestamped { time, row: () }];
             let (rows, mut mapped) = (vec![(n, value(now)), (-1, value(now)), (n - 1, value(now - 15))], Vec::new());
-            let watermark = Watermark { before: now - 10, now, rows: true };
+            let watermark = Watermark { before: now - 10, now, largest: Some(now) };
             timers.batch(watermark, t, vec![Rows::new(PartitionId::default(), rows)], &mut f, &mut mapped);
             assert_eq!(mapped.iter().filter(|(_, over)| *over).count(), usize::from(n > 1), "at {n}");
             assert!(timers.cells.iter().count() <= 4 && timers.cells.keys.codes() <= 12, "at {n}");

@@ -125,8 +125,8 @@ impl<K: Key, A: Exchange + PartialEq, F: PaneFold<A>> Panes<K, A, F> {
 
     /// The watermark of these windows, as the clock shows it.
     fn shown(&self, watermark: Watermark) -> Watermark {
-        let Watermark { before, now, rows } = watermark.earlier(self.lateness);
-        Watermark { before: self.clock.shows(before), now: self.clock.shows(now), rows }
+        let Watermark { before, now, largest } = watermark.earlier(self.lateness);
+        Watermark { before: self.clock.shows(before), now: self.clock.shows(now), largest }
     }
 
     /// Drops the panes whose windows have all closed.
@@ -443,7 +443,7 @@ mod tests {
             let (t, now) = (BatchTime::from_millis(n as u64 + 1), n * HOUR);
             let pane = |time: i64| ByPane(vec![(shape.pane_of(time), one(time))]);
             let rows = vec![(n, pane(now)), (n + 1, pane(now - 30 * HOUR)), (n % 3, pane(now - 90 * HOUR))];
-            let watermark = Watermark { before: now - HOUR, now, rows: true };
+            let watermark = Watermark { before: now - HOUR, now, largest: Some(now) };
             panes.batch(watermark, t, vec![Rows::new(PartitionId::default(), rows)], shown);
             most = most.max(panes.panes.values().map(FastMap::len).sum());
             codes = codes.max(panes.keys.codes()).max(panes.last.stacks.len());

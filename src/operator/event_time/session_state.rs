@@ -249,7 +249,7 @@ mod tests {
             let session = |time| BySession(vec![Session { first: time, last: time, rows: 1, result: 1 }]);
             // A new key, one that is joined, and a late one.
             let rows = vec![(n, session(now)), (n - 1, session(now)), (-n, session(now - 100))];
-            let watermark = Watermark { before: now - 10, now, rows: true };
+            let watermark = Watermark { before: now - 10, now, largest: Some(now) };
             let outcome = sessions.batch(watermark, t, vec![Rows::new(PartitionId::default(), rows)], n % 2 == 0);
             assert_eq!((outcome.late.len(), outcome.late_rows), (1, 1), "at {n}");
             assert!(sessions.open.iter().count() <= 5 && sessions.open.keys.codes() <= 12, "at {n}");

@@ -235,7 +235,7 @@ mod tests {
         for n in 1..2_000i64 {
             let (t, now) = (BatchTime::from_millis(n as u64), n * 10 - 40);
             let rows = [n * 10, n * 10 + n % 7, n * 10 - n % 40].map(|time| Timestamped { time, row: n });
-            let watermark = Watermark { before, now, rows: true };
+            let watermark = Watermark { before, now, largest: Some(now) };
             waiting.batch(watermark, t, rows.to_vec());
             before = now;
             assert!(waiting.rows.len() <= 30 && waiting.batches.len() <= 12, "{} rows at {n}", waiting.rows.len());

@@ -22,6 +22,7 @@ use crate::engine::operator_id::OperatorId;
 use crate::engine::state::{Changes, Groups, KeyedState};
 use crate::engine::tick::Tick;
 use crate::job::protocol::Event;
+use crate::metrics::EventTimeInfo;
 use crate::metrics::held::Held;
 use crate::operator::kernel::to_one::partial;
 
@@ -30,8 +31,8 @@ use crate::operator::kernel::to_one::partial;
 pub(super) struct Watermark {
     pub before: i64,
     pub now: i64,
-    /// Whether the stream had rows with a time in this batch, on any worker.
-    pub rows: bool,
+    /// The largest time of a row of the stream in this batch, on any worker. `None`: it had no row with a time.
+    pub largest: Option<i64>,
 }
 
 /// The watermark of each batch, on every worker.
@@ -72,14 +73,14 @@ struct Partitions {
 
 impl Partitions {
     fn new(strategy: WatermarkStrategy, interval: u64) -> Self {
-        let watermark = Watermark { before: i64::MIN, now: i64::MIN, rows: false };
+        let watermark = Watermark { before: i64::MIN, now: i64::MIN, largest: None };
         Partitions { strategy, interval, partitions: BTreeMap::new(), watermark, changed: false }
     }
 
     /// The watermark of a batch with these largest times.
     fn batch(&mut self, largest: Vec<(PartitionId, i64)>, plan: &Plan) -> Watermark {
         let Watermark { now, .. } = self.watermark;
-        (self.watermark.before, self.watermark.rows) = (now, !largest.is_empty());
+        (self.watermark.before, self.watermark.largest) = (now, largest.iter().map(|(_, time)| *time).max());
         self.changed = true;
         if largest.is_empty() {
             return self.watermark;
@@ -146,6 +147,7 @@ pub(super) fn watermarks<'s, T: 'static>(
         };
         let partials = partial(&graph, &operator, rows.inner(), largest, |partitions| partitions.into_iter().collect());
         let (on_worker_0, peers) = (graph.on_worker_0(), graph.flow.scope.peers() as u64);
+        let (outbox, reports) = (graph.outbox.clone(), operator.clone());
         let merge = |pending: &mut PendingBatches<Vec<(PartitionId, i64)>>, t, largest: Vec<_>| pending.at(t).extend(largest);
         let sent =
             batched(&graph.flow, &operator, partials, route(|_: &(PartitionId, i64)| 0), merge, move |tick, largest, emit| {
@@ -154,11 +156,20 @@ pub(super) fn watermarks<'s, T: 'static>(
                     if tick.restored { state.watermark } else { state.batch(largest, &tick.plan) }
                 });
                 if on_worker_0 {
+                    report(&outbox, &reports, tick, watermark);
                     emit((0..peers).map(|worker| (worker, watermark)).collect());
                 }
             });
         told_to_all(&graph.flow, &operator, sent)
     })
+}
+
+/// Tells the planner the event time of a stream after a batch.
+pub(super) fn report(outbox: &Outbox, operator: &OperatorId, tick: &Tick, watermark: Watermark) {
+    let Some(place) = operator.index().filter(|_| !tick.restored) else { return };
+    let Watermark { now, largest: max, .. } = watermark;
+    let (name, watermark) = (operator.to_string().into(), (now > i64::MIN).then_some(now));
+    outbox.send(Event::EventTime { time: tick.time, info: EventTimeInfo { operator: place, name, watermark, max } });
 }
 
 /// Takes what worker 0 tells each worker to it.
@@ -278,7 +289,8 @@ mod tests {
         let mut files = partitions(1_000);
         let file = |split_id| Range { source: 0, split_id, split: Split::custom_whole("object", 0, 9), from: 0, until: 9 };
         let plan = Plan { time: BatchTime::from_millis(1), ranges: vec![file(3), file(4)], shown: true };
-        assert_eq!(files.batch(vec![(id(3), 100), (id(4), 500)], &plan).now, 490);
+        let Watermark { now, largest, .. } = files.batch(vec![(id(4), 500), (id(3), 100)], &plan);
+        assert_eq!((now, largest), (490, Some(500)));
         assert_eq!(after(&mut files, &[&[(7, 300)]]), [490], "a partition that is read over many batches is apart");
         assert_eq!(files.partitions.len(), 2);
     }
@@ -292,12 +304,12 @@ mod tests {
         assert_eq!(before.save(1, BatchTime::default()), [0u8; 0]);
         let mut again = partitions(3);
         again.load(&before.save(0, BatchTime::default()), BatchTime::from_millis(2)).unwrap();
-        let saved = Watermark { rows: false, ..before.watermark };
+        let saved = Watermark { largest: None, ..before.watermark };
         assert_eq!((again.watermark, &again.partitions), (saved, &before.partitions));
         assert_eq!(after(&mut again, &[&[(0, 210)], &[(0, 220)]]), after(&mut before, &[&[(0, 210)], &[(0, 220)]]));
         assert_eq!(partitions(3).save(0, BatchTime::default()), [0u8; 0], "nothing before the first row");
-        let of = |before, now| Watermark { before, now, rows: true };
-        assert_eq!(of(i64::MIN, 5).earlier(7), of(i64::MIN, -2));
+        let of = |before, now| Watermark { before, now, largest: Some(now) };
+        assert_eq!(of(i64::MIN, 5).earlier(7), Watermark { largest: Some(5), ..of(i64::MIN, -2) });
         assert!(WatermarkStrategy::from(secs(1)).idle > secs(1));
     }
 }

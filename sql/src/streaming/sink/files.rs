@@ -14,11 +14,22 @@ use crate::streaming::OutputMode;
 use crate::streaming::codec::Row;
 use crate::streaming::frame::StreamingDataFrame;
 
-/// Writes rows that never change.
+/// Files have rows that never change, or say what changes.
+pub(super) fn growing(mode: OutputMode) -> std::result::Result<(), String> {
+    match mode {
+        OutputMode::Append | OutputMode::Changes => Ok(()),
+        OutputMode::Update | OutputMode::Complete => {
+            Err("files cannot take rows back, so the mode is append or changes; use kafka, memory or foreach_batch".to_owned())
+        }
+    }
+}
+
+/// Writes rows that never change, or what changes.
 pub(super) fn write(frame: &StreamingDataFrame<'_>, format: &str, options: &Options, mode: OutputMode) -> Result<()> {
     let fault = |reason: String| SqlError::new(&frame.query, format!("write_stream, format {format}: {reason}"));
-    if mode != OutputMode::Append {
-        return Err(fault("files cannot take rows back, so the mode is append; use kafka, memory or foreach_batch".to_owned()));
+    growing(mode).map_err(fault)?;
+    if format == "text" && mode == OutputMode::Changes {
+        return Err(fault("a line of text has no place for the column diff of mode changes; use csv or json".to_owned()));
     }
     let mut known = vec!["path", "compression"];
     let gzip = match options.get("compression").map(str::to_ascii_lowercase).as_deref() {
@@ -35,7 +46,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, format: &str, options: &Opti
     }
     options.only(format, &known).map_err(fault)?;
     let path = Path::new(options.needed(format, "path").map_err(fault)?).join("batch");
-    let (rows, codec) = (frame.leaving(mode)?, frame.codec()?);
+    let (rows, codec) = (frame.leaving(mode)?, frame.codec_in(mode)?);
     let lines_of = lines(format, options, codec.schema()).map_err(fault)?;
     let query = frame.query.clone();
     let lines = rows.map_partitions(move |rows: Vec<Row>| {

@@ -25,9 +25,13 @@ const OPTIONS: [&str; 8] =
 /// Writes rows, or keeps a table equal to a result.
 pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: OutputMode) -> Result<()> {
     let fault = |reason: String| SqlError::new(&frame.query, format!("write_stream, format jdbc: {reason}"));
+    if mode == OutputMode::Changes {
+        let remedy = "mode complete keeps it equal to the result, so that rows leave, and mode update replaces rows";
+        return Err(fault(format!("a table has the rows that are there, so mode changes has no meaning for it; {remedy}")));
+    }
     options.only("jdbc", &OPTIONS).map_err(fault)?;
     let database = Database::of(options).map_err(fault)?;
-    let codec = frame.codec()?;
+    let codec = frame.codec_in(mode)?;
     let columns = Arc::new(Columns::of(codec.schema()).map_err(fault)?);
     let table = table(options, codec.schema(), &columns).map_err(fault)?;
     let keyed = options.get("primaryKey").is_some();

@@ -1,7 +1,7 @@
 //! Kafka as a sink: Spark's columns and options, over the library's sink.
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{DataType, Int32Type, Schema};
+use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type, Schema};
 use serde::{Deserialize, Serialize};
 use tidemill::prelude::KafkaSink;
 
@@ -11,6 +11,7 @@ use crate::files::options::Options;
 use crate::streaming::OutputMode;
 use crate::streaming::codec::Row;
 use crate::streaming::frame::StreamingDataFrame;
+use crate::streaming::output_modes::DIFF;
 
 const OPTIONS: [&str; 3] = ["kafka.", "topic", "sink.delivery-guarantee"];
 
@@ -20,15 +21,19 @@ struct Record {
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
     partition: Option<i32>,
+    /// In mode `changes`, how many copies entered, or left.
+    diff: Option<i64>,
 }
 
-/// Writes the columns `key`, `value` and `partition` as records.
+/// Writes the columns `key`, `value` and `partition` as records. In mode `changes` a record has the column `diff` as a header.
 pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: OutputMode) -> Result<()> {
     let fault = |reason: String| SqlError::new(&frame.query, format!("write_stream, format kafka: {reason}"));
     options.only("kafka", &OPTIONS).map_err(fault)?;
     let sink = sink(options).map_err(fault)?;
-    let (rows, codec) = (frame.leaving(mode)?, frame.codec()?);
-    let places = Places::of(codec.schema()).map_err(fault)?;
+    let (rows, codec, columns) = (frame.leaving(mode)?, frame.codec_in(mode)?, frame.columns_in(OutputMode::Append)?);
+    let places = Places::of(&columns).map_err(fault)?;
+    // It is behind the columns of the result.
+    let diff = (mode == OutputMode::Changes).then_some(columns.fields().len());
     let query = frame.query.clone();
     let keyed = places.key.is_some() && frame.changes_in(mode)?;
     let records = rows.map_partitions(move |rows: Vec<Row>| {
@@ -42,6 +47,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
                 .map(|place| &columns[place])
                 .filter(|c| c.is_valid(row))
                 .map(|c| c.as_primitive::<Int32Type>().value(row)),
+            diff: diff.map(|place| columns[place].as_primitive::<Int64Type>().value(row)),
         };
         (0..batch.num_rows()).map(record).collect::<Vec<_>>()
     });
@@ -50,6 +56,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
         row.key.iter().for_each(|key| _ = record.key(key));
         row.value.iter().for_each(|value| _ = record.value(value));
         row.partition.iter().for_each(|partition| _ = record.partition(*partition));
+        row.diff.iter().for_each(|diff| _ = record.header(DIFF, diff.to_string()));
     });
     Ok(())
 }

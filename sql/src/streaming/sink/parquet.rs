@@ -16,19 +16,19 @@ use crate::files::options::Options;
 use crate::streaming::OutputMode;
 use crate::streaming::codec::{Codec, Row};
 use crate::streaming::frame::StreamingDataFrame;
+use crate::streaming::sink::files::growing;
 use crate::streaming::sink::table_sink::shown;
 
-/// Writes rows that never change.
+/// Writes rows that never change, or what changes.
 pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: OutputMode) -> Result<()> {
     let fault = |reason: String| SqlError::new(&frame.query, format!("write_stream, format parquet: {reason}"));
-    if mode != OutputMode::Append {
-        return Err(fault("files cannot take rows back, so the mode is append; use kafka, memory or foreach_batch".to_owned()));
-    }
+    growing(mode).map_err(fault)?;
     options.only("parquet", &["path"]).map_err(fault)?;
     let path = PathBuf::from(options.needed("parquet", "path").map_err(fault)?);
-    let codec = frame.codec()?;
+    let rows = frame.leaving(mode)?;
+    let codec = frame.codec_in(mode)?;
     let schema = codec.schema().clone();
-    frame.leaving(mode)?.sink_to(Files { path, codec, schema }, Distribution::Gathered);
+    rows.sink_to(Files { path, codec, schema }, Distribution::Gathered);
     Ok(())
 }
 

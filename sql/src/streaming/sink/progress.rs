@@ -38,6 +38,11 @@ pub struct StreamingQueryProgress {
     pub processed_rows_per_second: Option<f64>,
     /// `walCommit`: until the plan of the batch was made; `addBatch`: from then until all was written; `triggerExecution`: both.
     pub duration_ms: BTreeMap<String, u64>,
+    /// Of a query in which a watermark closes something: `max`, the largest time of a row of the batch, and `watermark`, the one after the batch,
+    /// which closes windows in this batch. Of several watermarks it is the least. Both are as `timestamp`; one that is not known is left out.
+    /// Spark's `min` and `avg` are not there: rows are combined before anybody reads their times one by one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub event_time: BTreeMap<String, String>,
     /// Always empty: the state of a job is in the metrics of its page.
     pub state_operators: Vec<()>,
     /// What was read of each source of the job.
@@ -76,7 +81,7 @@ pub struct SourceProgress {
 pub struct SinkProgress {
     /// The format, and where it writes.
     pub description: String,
-    /// Rows written; -1 if the sink does not say.
+    /// Rows that came to the sink: those that leave in the mode of the query. -1 before a batch.
     pub num_output_rows: i64,
 }
 
@@ -127,7 +132,7 @@ impl StreamingQueryProgress {
         let (plan, all) = (ms(batch.planning_time), ms(batch.processing_time));
         let durations = [("walCommit", plan), ("addBatch", all.saturating_sub(plan)), ("triggerExecution", all)];
         StreamingQueryProgress {
-            timestamp: timestamp(batch.time),
+            timestamp: iso_8601(batch.time.millis() as i64),
             batch_id: batch.time.millis() as i64,
             batch_duration: ms(batch.total_delay()),
             num_input_rows: batch.records,
@@ -140,9 +145,20 @@ impl StreamingQueryProgress {
     }
 }
 
-fn timestamp(time: BatchTime) -> String {
-    let time = chrono::DateTime::from_timestamp_millis(time.millis() as i64).unwrap_or_default();
+/// Milliseconds since 1970 as Spark's JSON has times.
+fn iso_8601(millis: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_millis(millis).unwrap_or_default();
     time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// How far a batch is in event time, of the streams whose watermarks these operators make.
+pub(super) fn event_time(batch: &BatchInfo, operators: &[usize]) -> BTreeMap<String, String> {
+    let infos = || batch.event_times.iter().filter(|info| operators.contains(&info.operator));
+    // A stream without a row with a time has no watermark yet, and holds the others.
+    let watermark = infos().map(|info| info.watermark).min().flatten();
+    let max = infos().filter_map(|info| info.max).max();
+    let known = |(name, micros): (&str, Option<i64>)| Some((name.to_owned(), iso_8601(micros?.div_euclid(1_000))));
+    [("max", max), ("watermark", watermark)].into_iter().filter_map(known).collect()
 }
 
 fn sources(batch: &BatchInfo) -> Vec<SourceProgress> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tidemill::prelude::{BatchInfo, BatchTime, JobHandle};
 
-use super::progress::{SinkProgress, StreamingQueryProgress, StreamingQueryStatus};
+use super::progress::{SinkProgress, StreamingQueryProgress, StreamingQueryStatus, event_time};
 use crate::error::{Result, SqlError};
 use crate::streaming::identity::fnv;
 
@@ -47,7 +47,7 @@ pub(crate) type Started = Rc<RefCell<Vec<(String, bool)>>>;
 #[derive(Clone, Default)]
 pub(crate) struct Definitions(Arc<Mutex<Vec<Arc<Definition>>>>);
 
-/// What a program says of a query, and what its sink tells.
+/// What a program says of a query.
 pub(super) struct Definition {
     pub name: String,
     /// Whether the program gave the name.
@@ -57,29 +57,10 @@ pub(super) struct Definition {
     pub trigger: Option<Trigger>,
     /// Whether the job reads a source whose end is known by its offsets, as that of Kafka.
     pub has_offsets: bool,
-    /// The batches that the sink wrote last, with how many rows.
-    written: Mutex<VecDeque<(BatchTime, u64)>>,
-}
-
-impl Definition {
-    pub(super) fn new(name: String, named: bool, job: &str, sink: String, trigger: Option<Trigger>, has_offsets: bool) -> Self {
-        Definition { name, named, job: job.to_owned(), sink, trigger, has_offsets, written: Mutex::default() }
-    }
-
-    /// The sink wrote a batch.
-    pub(super) fn wrote(&self, time: BatchTime, rows: u64) {
-        let mut written = locked(&self.written);
-        written.push_back((time, rows));
-        if written.len() > KEPT {
-            written.pop_front();
-        }
-    }
-
-    fn rows_of(&self, time: BatchTime) -> i64 {
-        let mut written = locked(&self.written);
-        let found = written.iter().position(|(at, _)| *at == time);
-        found.and_then(|place| written.drain(..=place).next_back()).map_or(-1, |(_, rows)| rows as i64)
-    }
+    /// The place of its sink among the outputs of the job.
+    pub output: usize,
+    /// The operators that make its watermarks.
+    pub watermarks: Vec<usize>,
 }
 
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -93,15 +74,10 @@ impl Definitions {
     }
 
     /// Notes a query. Every worker declares the same ones, so one that is known is that.
-    pub(super) fn declare(&self, definition: Definition) -> Arc<Definition> {
+    pub(super) fn declare(&self, definition: Definition) {
         let mut all = locked(&self.0);
-        match all.iter().find(|d| d.name == definition.name && d.job == definition.job) {
-            Some(known) => known.clone(),
-            None => {
-                let definition = Arc::new(definition);
-                all.push(definition.clone());
-                definition
-            }
+        if !all.iter().any(|d| d.name == definition.name && d.job == definition.job) {
+            all.push(Arc::new(definition));
         }
     }
 
@@ -156,7 +132,9 @@ impl QueryState {
         let mut progress = StreamingQueryProgress::of(batch, recent.last);
         (progress.id, progress.run_id) = (self.id.clone(), self.run_id.clone());
         progress.name = self.name().map(str::to_owned);
-        progress.sink = SinkProgress { description: self.of.sink.clone(), num_output_rows: self.of.rows_of(batch.time) };
+        let rows = batch.outputs.get(self.of.output).map_or(-1, |output| output.rows as i64);
+        progress.sink = SinkProgress { description: self.of.sink.clone(), num_output_rows: rows };
+        progress.event_time = event_time(batch, &self.of.watermarks);
         recent.progress.push_back(progress.clone());
         if recent.progress.len() > KEPT {
             recent.progress.pop_front();

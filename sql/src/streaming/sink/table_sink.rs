@@ -1,4 +1,4 @@
-//! The rows of each batch as a table, for a function.
+//! The rows of each batch as a table, for a function; and rows that go nowhere.
 
 use datafusion::arrow::array::RecordBatch;
 use tidemill::connector::sink::{Part, Sink, SinkBatch};
@@ -21,6 +21,23 @@ impl<F: FnMut(BatchTime, RecordBatch) -> Result<(), BoxError> + Send> Sink<Row> 
 
     fn shown(&mut self, rows: &[&Row]) -> Option<Vec<String>> {
         shown(&self.codec, rows)
+    }
+}
+
+/// Drops rows that were counted where they were made. A row of this sink is the number of rows of a partition.
+pub(super) struct Dropped;
+
+impl Sink<u64> for Dropped {
+    fn write(&mut self, _: &SinkBatch, _: &[Part<u64>]) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn row_count(&self, parts: &[Part<u64>]) -> u64 {
+        parts.iter().flat_map(|part| &part.rows).sum()
+    }
+
+    fn shown(&mut self, _: &[&u64]) -> Option<Vec<String>> {
+        Some(Vec::new())
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 
+use tidemill::connector::sink::Distribution;
 use tidemill::prelude::{BatchTime, BoxError, StreamingContext};
 
 use super::files;
 use super::query::{Definition, Trigger};
+use super::table_sink::Dropped;
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
 use crate::files::options::Options;
@@ -24,15 +25,18 @@ type ForeachBatch = Box<dyn FnMut(BatchTime, DataFrame) -> std::result::Result<(
 /// | format | modes | options |
 /// |---|---|---|
 /// | `console` | all | `numRows`, `truncate` |
-/// | `memory` | append, complete | a query name, which is the table |
-/// | `csv`, `json`, `text` | append | `path`: a directory with one for each batch; `compression`: `gzip` or `none`; those of the format |
-/// | `parquet` (feature `parquet`) | append | `path`: as for `csv` |
+/// | `memory` | append, complete, changes | a query name, which is the table |
+/// | `csv`, `json`, `text` | append; `csv` and `json` also changes | `path`: a directory with one for each batch; `compression`: `gzip` or `none`; those of the format |
+/// | `parquet` (feature `parquet`) | append, changes | `path`: as for `csv` |
 /// | `kafka` (feature `kafka`) | all | `kafka.bootstrap.servers` and all `kafka.*`, `topic`, `sink.delivery-guarantee` |
-/// | `jdbc` (features `postgres` and `sqlite`) | all | `url`: `jdbc:postgresql://HOST/DATABASE` or `jdbc:sqlite:FILE`; `user`, `password`, `dbtable`, `primaryKey`, `deadLetters`, `numPartitions`, `sink.delivery-guarantee` |
+/// | `jdbc` (features `postgres` and `sqlite`) | append, update, complete | `url`: `jdbc:postgresql://HOST/DATABASE` or `jdbc:sqlite:FILE`; `user`, `password`, `dbtable`, `primaryKey`, `deadLetters`, `numPartitions`, `sink.delivery-guarantee` |
 /// | `noop` | all | rows are counted on the worker that makes them, and go nowhere |
 ///
 /// Files are written exactly once if the job has a checkpoint directory, and Kafka and databases with `sink.delivery-guarantee=exactly-once`. The
 /// default mode is append, as in Spark.
+///
+/// Mode [`changes`](OutputMode::Changes) adds the column `diff`: how many copies of the row entered the result, or, below zero, left. A record of
+/// Kafka has it as a header of this name.
 ///
 /// The table of a database exists, with the columns of the result. If rows change, `primaryKey` names the columns that find a row: mode update
 /// replaces rows, and mode complete keeps the table equal to the result, so that rows also leave. `deadLetters` is a table for rows that violate a
@@ -69,6 +73,7 @@ impl<'s> StreamingDataFrame<'s> {
 /// ```
 /// use tidemill_sql::{IntoOutputMode, OutputMode};
 /// assert_eq!("complete".into_output_mode()?, OutputMode::Complete);
+/// assert_eq!("changes".into_output_mode()?, OutputMode::Changes);
 /// assert!("all".into_output_mode().is_err());
 /// # Ok::<(), tidemill_sql::SqlError>(())
 /// ```
@@ -92,7 +97,8 @@ impl IntoOutputMode for &str {
             "append" => Ok(OutputMode::Append),
             "complete" => Ok(OutputMode::Complete),
             "update" => Ok(OutputMode::Update),
-            _ => Err(SqlError::new("output_mode", format!("there is no mode {self}; say append, complete or update"))),
+            "changes" => Ok(OutputMode::Changes),
+            _ => Err(SqlError::new("output_mode", format!("there is no mode {self}; say append, complete, update or changes"))),
         }
     }
 }
@@ -152,7 +158,7 @@ impl DataStreamWriter<'_, '_> {
     ///
     /// # Errors
     /// If the format, an option or the mode is wrong, another query of the job has the name, or the trigger has no meaning for the job.
-    pub fn start(self, ssc: &StreamingContext<'_>) -> Result<()> {
+    pub fn start(mut self, ssc: &StreamingContext<'_>) -> Result<()> {
         let frame = self.frame;
         let mode = self.mode.clone()?;
         let fault = |reason: String| SqlError::new(&frame.query, format!("write_stream: {reason}"));
@@ -168,14 +174,31 @@ impl DataStreamWriter<'_, '_> {
             None if self.foreach_batch.is_some() => "foreach_batch".to_owned(),
             None => self.format.clone(),
         };
-        let definition =
-            Definition::new(name, self.name.is_some(), ssc.name(), described, self.trigger, frame.tables.has_offsets.get());
-        let definition = frame.tables.parent.definitions().declare(definition);
-        if let Some(f) = self.foreach_batch {
-            return counted(frame, mode, definition, f);
+        let definition = Definition {
+            name,
+            named: self.name.is_some(),
+            job: ssc.name().to_owned(),
+            sink: described,
+            trigger: self.trigger,
+            has_offsets: frame.tables.has_offsets.get(),
+            // Each format is one output, and the next one.
+            output: ssc.output_count(),
+            watermarks: frame.watermarks_in(mode)?,
+        };
+        match self.foreach_batch.take() {
+            Some(f) => frame.foreach_batch(mode, f)?,
+            None => self.write(mode)?,
         }
+        frame.tables.parent.definitions().declare(definition);
+        Ok(())
+    }
+
+    /// Writes the rows of a mode in the format.
+    fn write(&self, mode: OutputMode) -> Result<()> {
+        let frame = self.frame;
+        let fault = |reason: String| SqlError::new(&frame.query, format!("write_stream: {reason}"));
         match self.format.as_str() {
-            "console" => console(frame, mode, &self.options, definition),
+            "console" => console(frame, mode, &self.options),
             "memory" => match &self.name {
                 None => Err(fault("format memory needs a query_name, which is the table".to_owned())),
                 Some(name) => {
@@ -183,7 +206,7 @@ impl DataStreamWriter<'_, '_> {
                     frame.memory(mode, &frame.tables.parent, name)
                 }
             },
-            "noop" => dropped(frame, mode, definition),
+            "noop" => dropped(frame, mode),
             "csv" | "json" | "text" => files::write(frame, &self.format, &self.options, mode),
             #[cfg(feature = "parquet")]
             "parquet" => super::parquet::write(frame, &self.options, mode),
@@ -230,27 +253,14 @@ impl DataStreamWriter<'_, '_> {
     }
 }
 
-/// `foreach_batch` that tells the query how many rows there were.
-fn counted(frame: &StreamingDataFrame<'_>, mode: OutputMode, query: Arc<Definition>, mut f: ForeachBatch) -> Result<()> {
-    frame.foreach_batch(mode, move |time, table| {
-        let rows = table.count()? as u64;
-        f(time, table)?;
-        query.wrote(time, rows);
-        Ok(())
-    })
-}
-
 /// Rows are counted where they are made, and go nowhere.
-fn dropped(frame: &StreamingDataFrame<'_>, mode: OutputMode, query: Arc<Definition>) -> Result<()> {
+fn dropped(frame: &StreamingDataFrame<'_>, mode: OutputMode) -> Result<()> {
     let counts = frame.leaving(mode)?.map_partitions(|rows: Vec<_>| [rows.len() as u64]);
-    counts.foreach_batch(move |batch| {
-        query.wrote(batch.time(), batch.iter().sum());
-        Ok(())
-    });
+    counts.sink_to(Dropped, Distribution::Gathered);
     Ok(())
 }
 
-fn console(frame: &StreamingDataFrame<'_>, mode: OutputMode, options: &Options, query: Arc<Definition>) -> Result<()> {
+fn console(frame: &StreamingDataFrame<'_>, mode: OutputMode, options: &Options) -> Result<()> {
     let fault = |reason: String| SqlError::new(&frame.query, format!("write_stream: {reason}"));
     options.only("console", &["numRows", "truncate"]).map_err(fault)?;
     let rows = options.number("numRows").map_err(fault)?.unwrap_or(20) as usize;
@@ -264,5 +274,5 @@ fn console(frame: &StreamingDataFrame<'_>, mode: OutputMode, options: &Options, 
         writeln!(std::io::stdout().lock(), "{line}\nBatch: {time}\n{line}\n{}", table.show_string(rows, truncate)?)?;
         Ok(())
     };
-    counted(frame, mode, query, Box::new(print))
+    frame.foreach_batch(mode, print)
 }
