@@ -8,6 +8,7 @@ use datafusion::arrow::datatypes::Schema;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
+use tidemill::connector::files::sink_log::FileStreamSinkLog;
 use tidemill::connector::sink::{Distribution, Part, Sink, SinkBatch};
 use tidemill::prelude::BoxError;
 
@@ -16,6 +17,7 @@ use crate::files::options::Options;
 use crate::streaming::OutputMode;
 use crate::streaming::codec::{Codec, Row};
 use crate::streaming::frame::StreamingDataFrame;
+use crate::streaming::sink::files::{LOG_OPTIONS, log};
 use crate::streaming::sink::table_sink::shown;
 
 /// Writes rows that never change.
@@ -24,11 +26,14 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
     if mode != OutputMode::Append {
         return Err(fault("files cannot take rows back, so the mode is append; use kafka, memory or foreach_batch".to_owned()));
     }
-    options.only("parquet", &["path"]).map_err(fault)?;
-    let path = PathBuf::from(options.needed("parquet", "path").map_err(fault)?);
+    options.only("parquet", &[&["path"][..], &LOG_OPTIONS].concat()).map_err(fault)?;
+    let path = options.needed("parquet", "path").map_err(fault)?;
+    let path = PathBuf::from(path.strip_prefix("file://").unwrap_or(path));
+    let (has_log, retention) = log(options).map_err(fault)?;
+    let log = has_log.then(|| retention.into_iter().fold(FileStreamSinkLog::new(&path), FileStreamSinkLog::retention));
     let codec = frame.codec()?;
     let schema = codec.schema().clone();
-    frame.leaving(mode)?.sink_to(Files { path, codec, schema }, Distribution::Gathered);
+    frame.leaving(mode)?.sink_to(Files { path, codec, schema, log }, Distribution::Gathered);
     Ok(())
 }
 
@@ -37,6 +42,7 @@ struct Files {
     path: PathBuf,
     codec: Codec,
     schema: Arc<Schema>,
+    log: Option<FileStreamSinkLog>,
 }
 
 impl Sink<Row> for Files {
@@ -45,7 +51,8 @@ impl Sink<Row> for Files {
         if rows.is_empty() {
             return Ok(());
         }
-        let dir = self.path.join(format!("batch-{}.parquet", batch.time().millis()));
+        let name = format!("batch-{}.parquet", batch.time().millis());
+        let dir = self.path.join(&name);
         let named = |e: std::io::Error| format!("{}: {e}", dir.display());
         std::fs::create_dir_all(&dir).map_err(named)?;
         let (temp, part) = (dir.join(".part-00000.tmp"), dir.join("part-00000.parquet"));
@@ -57,7 +64,8 @@ impl Sink<Row> for Files {
         File::create(dir.join("_SUCCESS")).and_then(|file| file.sync_all()).map_err(named)?;
         // The names are on the disk, too.
         File::open(&dir).and_then(|dir| dir.sync_all()).map_err(named)?;
-        Ok(())
+        // The log names a batch once, however often it is written.
+        self.log.as_mut().map_or(Ok(()), |log| log.add(&name, ["part-00000.parquet"]))
     }
 
     fn shown(&mut self, rows: &[&Row]) -> Option<Vec<String>> {
