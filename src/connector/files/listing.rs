@@ -74,7 +74,7 @@ impl Listing {
         let mut found = Vec::new();
         if let Some(paths) = self.logged()? {
             let absolute = std::path::absolute(&self.root)?;
-            found.extend(paths.iter().map(|path| self.from_log(&absolute, path)));
+            found.extend(paths.iter().map(|path| self.logged_file(&absolute, path)));
         } else if self.below.is_empty() {
             let here = list(&self.root)?;
             self.add("", here, &mut found);
@@ -97,7 +97,7 @@ impl Listing {
     }
 
     /// A file that the log names.
-    fn from_log(&self, absolute: &Path, path: &Path) -> Found {
+    fn logged_file(&self, absolute: &Path, path: &Path) -> Found {
         // The writer may have named the directory in another way.
         let below = path.strip_prefix(absolute).map(Path::to_owned);
         let below = below.or_else(|_| real(path).strip_prefix(real(&self.root)).map(Path::to_owned));

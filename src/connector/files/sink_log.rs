@@ -119,7 +119,7 @@ impl Open {
             match split_time(status.names().0).filter(|_| form(status.names().0) == form(&encoded)) {
                 Some((_, time, _)) => self.newest = self.newest.max(Some(time)),
                 None => {
-                    let (log, file) = (path.display(), status.path);
+                    let (log, file) = (path.display(), &status.path);
                     let remedy =
                         "another program, or an output of another format, writes to this directory; choose one of its own";
                     return Err(format!("{log} names {file}, which is not of a batch of this output: {remedy}").into());
@@ -245,6 +245,8 @@ impl FileStreamSinkLog {
             let before = self.earlier(batch, time)?;
             if !before.is_empty() {
                 self.append(before)?;
+                // All of them are before this one.
+                self.open.iter_mut().for_each(|open| open.newest = time.checked_sub(1));
             }
         }
         self.open.as_ref().ok_or_else(|| "the log of files is not open".into())
