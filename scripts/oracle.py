@@ -18,6 +18,7 @@ import json
 import pathlib
 import struct
 import sys
+import urllib.parse
 
 HEAD = 40  # bytes of a frame before its payload
 # Milliseconds. A delay means windows by event time.
@@ -394,6 +395,28 @@ def judge_posted(plans, step, records, sent, found):
 
 
 # --- words of a job in SQL -------------------------------------------------------------------------------------------
+
+
+def logged_files(table):
+    """The files that the _spark_metadata of a directory names, in its order: docs/formats.md. A fault of the log is a ValueError."""
+    log, files = pathlib.Path(table) / "_spark_metadata", []
+    names = {int(path.name.removesuffix(".compact")): path.name for path in log.iterdir() if not path.name.startswith(".")}
+    compactions = [number for number, name in names.items() if name.endswith(".compact")]
+    first, last = max(compactions, default=0), max(names, default=-1)
+    for number in range(first, last + 1):
+        if number not in names or names[number].endswith(".compact") != (number % 10 == 9):
+            raise ValueError(f"{log}: the file {number} is missing, or has the wrong name")
+        version, *lines = (log / names[number]).read_text().split("\n")
+        if version != "v1":
+            raise ValueError(f"{log / names[number]} begins with {version!r}")
+        for line in map(json.loads, lines):
+            path = pathlib.Path(urllib.parse.unquote(line["path"].removeprefix("file://")))
+            if line["action"] != "add" or line["isDir"] or line["size"] != path.stat().st_size:
+                raise ValueError(f"{log / names[number]}: {line}")
+            files.append(path)
+    if len(set(files)) != len(files):
+        raise ValueError(f"{log} names a file twice")
+    return files
 
 
 def judge_copies(records, copies):

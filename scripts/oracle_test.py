@@ -2,6 +2,7 @@
 """Checks that scripts/oracle.py finds all lost, repeated and wrong rows, and no others. Ends with a line like those of cargo test."""
 import collections
 import copy
+import json
 import pathlib
 import random
 import struct
@@ -402,6 +403,26 @@ class WordsOfSql(unittest.TestCase):
             self.assertEqual(oracle.judge_copies(self.records, self.copies - collections.Counter([word]))[:3], (1, 0, 0))
             self.assertEqual(oracle.judge_copies(self.records, self.copies + collections.Counter([word]))[:3], (0, 1, 0))
         self.assertEqual(oracle.judge_copies(self.records, self.copies + collections.Counter(["d"]))[:3], (0, 0, 1))
+
+    def test_a_log_of_files(self):
+        line = {"isDir": False, "modificationTime": 1, "blockReplication": 1, "blockSize": 1, "action": "add"}
+        with tempfile.TemporaryDirectory() as directory:
+            table = pathlib.Path(directory)
+            (table / "_spark_metadata").mkdir()
+            parts = [table / f"part {number}" for number in range(12)]
+            lines = [json.dumps({"path": f"file://{str(part).replace(' ', '%20')}", "size": 2, **line}) for part in parts]
+            for number, part in enumerate(parts):
+                part.write_text("x\n")
+                name, first = (f"{number}.compact", 0) if number == 9 else (str(number), number)
+                (table / "_spark_metadata" / name).write_text("\n".join(["v1", *lines[first : number + 1]]))
+            self.assertEqual(oracle.logged_files(table), parts)
+            for name, text in (("10", "v2"), ("10", f"v1\n{lines[9]}"), ("11", f"v1\n{lines[11].replace('2', '3')}"), ("13", "v1")):
+                file = table / "_spark_metadata" / name
+                before = file.read_text() if file.exists() else None
+                file.write_text(text)
+                with self.assertRaises((ValueError, FileNotFoundError)):
+                    oracle.logged_files(table)
+                file.unlink() if before is None else file.write_text(before)
 
     def test_faults_of_the_table(self):
         for i, (word, n) in enumerate(self.totals):

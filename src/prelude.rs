@@ -10,7 +10,7 @@ pub use crate::api::stopper::Stopper;
 pub use crate::api::view::View;
 pub use crate::connector::DeadLetters;
 pub use crate::connector::files::sink::TextFileSink;
-pub use crate::connector::files::source::TextFileSource;
+pub use crate::connector::files::source::{CleanSource, TextFileSource};
 #[cfg(feature = "kafka")]
 pub use crate::connector::kafka::group_offsets::{CommitOffsets, GroupOffsets};
 #[cfg(feature = "kafka")]

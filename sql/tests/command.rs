@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tidemill::cli::generate::{BEGIN_MS, Generate, Nexmark};
+use tidemill::connector::files::sink_log::FileStreamSinkLog;
 
 #[allow(dead_code, reason = "tests of the queries use the rest")]
 #[path = "../nexmark/tables.rs"]
@@ -46,6 +47,16 @@ fn printed(dir: &Dir, file: &Path, workers: &str) -> String {
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(output.status.success(), "{err}");
     out.lines().filter(|line| !line.starts_with("Batch: ")).map(|line| format!("{line}\n")).collect()
+}
+
+/// The lines of a table that a file has written, sorted: those of the files that its log names.
+fn lines_of(table: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    for file in FileStreamSinkLog::files(table).unwrap().expect("the table has a log") {
+        lines.extend(std::fs::read_to_string(file).unwrap().lines().map(str::to_owned));
+    }
+    lines.sort();
+    lines
 }
 
 #[test]
@@ -118,14 +129,7 @@ fn trips_go_to_files_and_stations_to_the_console() {
     assert!(out.ends_with(last), "{out}");
     // A batch for each file.
     assert_eq!(out.matches("|         town|").count(), 2, "{out}");
-    let mut lines: Vec<String> = Vec::new();
-    for batch in std::fs::read_dir(dir.0.join("long")).unwrap() {
-        for part in std::fs::read_dir(batch.unwrap().path()).unwrap() {
-            lines.extend(std::fs::read_to_string(part.unwrap().path()).unwrap().lines().map(str::to_owned));
-        }
-    }
-    lines.retain(|line| line.starts_with('{'));
-    lines.sort();
+    let lines = lines_of(&dir.0.join("long"));
     let expected = [
         r#"{"station":"Ferry","minutes":30.0,"started":"2014-01-01T00:14:00.000Z"}"#,
         r#"{"station":"Ryland","minutes":75.0,"started":"2014-01-02T00:00:00.000Z"}"#,
@@ -153,13 +157,7 @@ fn windows_close_by_the_watermark_of_a_table_or_view() {
         let sql = format!("{source} {windows}");
         let dir = Dir::new("watermark", &[("trips/a.json", &trips), ("trips/b.json", &later), ("windows.sql", &sql)]);
         printed(&dir, &dir.0.join("windows.sql"), "2");
-        let mut rows: Vec<String> = Vec::new();
-        for batch in std::fs::read_dir(dir.0.join("out")).unwrap() {
-            for part in std::fs::read_dir(batch.unwrap().path()).unwrap() {
-                rows.extend(std::fs::read_to_string(part.unwrap().path()).unwrap().lines().map(str::to_owned));
-            }
-        }
-        rows.sort();
+        let rows = lines_of(&dir.0.join("out"));
         assert_eq!(rows, [r#"{"station":"Ferry","n":2}"#, r#"{"station":"Market","n":1}"#], "{source}");
     }
 }

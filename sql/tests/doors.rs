@@ -59,6 +59,7 @@ fn shown(session: &TableSession, sql: &str) -> String {
 /// The files of a batch directory that a sink wrote, in order.
 fn lines_of(dir: &Path) -> Vec<String> {
     let mut batches: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    batches.retain(|batch| !batch.ends_with("_spark_metadata"));
     batches.sort();
     let mut lines = Vec::new();
     for batch in batches {
@@ -229,7 +230,7 @@ fn rows_go_to_files_and_are_read_from_them_again() {
         queries.await_termination().unwrap();
         assert_eq!(lines_of(&path), expected);
         assert_eq!(queries.all()[0].recent_progress().iter().map(|p| p.sink.num_output_rows).sum::<i64>(), 4);
-        let read = session.read().schema("word STRING, n BIGINT").option("recursiveFileLookup", true).format(format).load(&path);
+        let read = session.read().schema("word STRING, n BIGINT").format(format).load(&path);
         let rows = read.unwrap().order_by(["n"]).unwrap().collect::<(String, i64)>().unwrap();
         assert_eq!(rows[3], ("BE,\"OR\"".to_owned(), 4));
     }
@@ -418,7 +419,7 @@ fn a_query_ends_with_the_error_of_its_batch() {
 #[test]
 fn what_is_wrong_with_a_writer_is_an_error_before_the_start() {
     type Start = for<'s> fn(&StreamingDataFrame<'s>, &StreamingContext<'s>) -> tidemill_sql::Result<()>;
-    let cases: [(Start, &str); 13] = [
+    let cases: [(Start, &str); 14] = [
         (|f, ssc| f.write_stream().start(ssc), "no format is given"),
         (|f, ssc| f.write_stream().format("delta").start(ssc), "there is no format delta"),
         (|f, ssc| f.write_stream().format("memory").start(ssc), "needs a query_name"),
@@ -434,6 +435,13 @@ fn what_is_wrong_with_a_writer_is_an_error_before_the_start() {
         (
             |f, ssc| f.select(["value as Diff"])?.write_stream().format("console").output_mode("changes").start(ssc),
             "adds the column diff",
+        ),
+        (
+            |f, ssc| {
+                let files = f.write_stream().format("text").option("path", "/tmp/x").option("metadataLog", false);
+                files.option("retention", "7d").start(ssc)
+            },
+            "option retention is of the log of files, and metadataLog is false",
         ),
         (|f, ssc| f.write_stream().format("noop").option("checkpointLocation", "/c").start(ssc), "--checkpoint DIR"),
         (
@@ -500,9 +508,10 @@ fn rows_go_to_parquet_and_are_read_from_it_again() {
         Ok(())
     });
     queries.unwrap().await_termination().unwrap();
-    let batches: Vec<PathBuf> = std::fs::read_dir(&to).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut batches: Vec<PathBuf> = std::fs::read_dir(&to).unwrap().map(|e| e.unwrap().path()).collect();
+    batches.retain(|batch| !batch.ends_with("_spark_metadata"));
     assert!(batches.len() == 2 && batches.iter().all(|batch| batch.join("_SUCCESS").exists()), "{batches:?}");
-    let read = session.read().option("recursiveFileLookup", true).parquet(&to).unwrap();
+    let read = session.read().parquet(&to).unwrap();
     let expected = "\
 +-------+-------+----+---------------------+
 |station|minutes|fare|at                   |

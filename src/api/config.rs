@@ -10,7 +10,7 @@ use crate::api::max_bad::MaxBad;
 use crate::core::clock::Clock;
 use crate::core::error::{Error, Result};
 use crate::core::key_groups::KeyGroups;
-use crate::core::path::{local, url};
+use crate::core::path::{local, real, url};
 use crate::core::time::{BatchTime, Interval, parse_duration};
 use crate::format::lines::LINE_LIMIT;
 use crate::logging::LogFormat;
@@ -404,13 +404,6 @@ impl Config {
     pub fn peers(&self) -> usize {
         self.runtime.workers as usize * self.runtime.processes as usize
     }
-}
-
-/// The path without links and dots, as far as it exists.
-fn real(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
-    there.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?))).unwrap_or(path)
 }
 
 #[cfg(test)]

@@ -267,6 +267,11 @@ impl Checkpoints {
         Ok(held)
     }
 
+    /// How many complete checkpoints `clean` leaves.
+    pub(crate) fn kept(&self) -> usize {
+        self.settings.keep.max(1)
+    }
+
     /// Deletes old checkpoints, chunk files that no kept checkpoint names, old plans, and files of dead generations.
     ///
     /// # Errors

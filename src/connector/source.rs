@@ -25,6 +25,8 @@
 //!  |                                      <------ | data_loss(), health()                          |
 //!  | (plan is durable, the batch closes)      |   | limit(limits)  of the next batch               |
 //!  | on_committed(ranges)  every output is done ---> on_committed(id, range)  if tells_readers()    |
+//!  | on_checkpointed(ranges)  if              |   |                                                |
+//!  |            awaits_checkpoints()          |   |                                                |
 //!  +------------------------------------------+   +------------------------------------------------+
 //!    |                                              |
 //!  begin_drain()            graceful stop           |
@@ -276,6 +278,17 @@ pub trait SplitEnumerator: Send {
     /// Whether readers are told of committed ranges too, by [`SourceReader::on_committed`]. That costs a command to all workers for
     /// each batch. Constant. Default: `false`.
     fn tells_readers(&self) -> bool {
+        false
+    }
+
+    /// No restart reads these ranges again: they are of batches before all checkpoints that are kept. Called after a checkpoint is made, if
+    /// [`SplitEnumerator::awaits_checkpoints`] is `true`, with the ranges of the batches since the last call, in order; perhaps with none. The
+    /// first call also stands for all ranges before the snapshot that `restore` got. Without a checkpoint directory it follows
+    /// `on_committed`. Must not block. Flink's `notifyCheckpointComplete`. Default: nothing.
+    fn on_checkpointed(&mut self, _ranges: &[SplitRange]) {}
+
+    /// Whether the planner keeps the ranges of batches until `on_checkpointed`. Constant. Default: `false`.
+    fn awaits_checkpoints(&self) -> bool {
         false
     }
 

@@ -74,6 +74,7 @@ points! {
     SavePart "save.part" false 0,
     SaveParts "save.parts" false 0,
     SaveAfter "save.after" false 0,
+    SaveLog "save.log" false 0,
 }
 
 /// An answer of Kafka that a test can lose.

@@ -32,6 +32,13 @@ pub(crate) fn local(path: &Path) -> Result<PathBuf, String> {
     Ok(path.into())
 }
 
+/// The path without links and dots, as far as it exists.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    there.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?))).unwrap_or(path)
+}
+
 /// The error of a directory that cannot be opened, with the remedy where the system's error does not show it.
 pub(crate) fn explained(dir: &Path, e: io::Error) -> io::Error {
     match hint(dir) {

@@ -27,6 +27,9 @@ use crate::core::time_zone;
 pub struct BatchTime(u64);
 
 impl BatchTime {
+    /// After all batches.
+    pub(crate) const MAX: BatchTime = BatchTime(u64::MAX);
+
     /// The batch time `millis` milliseconds after the Unix epoch.
     pub const fn from_millis(millis: u64) -> Self {
         BatchTime(millis)

@@ -112,6 +112,8 @@ pub(crate) struct CheckpointCoordinator {
     failed: u32,
     /// The checkpoints of this run.
     made: metrics::Checkpoints,
+    /// The times of the checkpoints that are kept, the newest last: the one that the run began with, and those that it has made.
+    kept: VecDeque<BatchTime>,
     /// What readers are told of them.
     saved: Arc<Saved>,
     /// The `tidemill launch` that started this process, if any.
@@ -177,6 +179,7 @@ impl CheckpointCoordinator {
             full: false,
             failed: 0,
             made: metrics::Checkpoints::default(),
+            kept: resumed.time.into_iter().collect(),
             saved: Arc::new(told),
             launcher: parent_process::Progress::to_launcher(),
         };
@@ -295,6 +298,11 @@ impl CheckpointCoordinator {
         self.publish_if_complete()
     }
 
+    /// The oldest checkpoint that a restart may begin with, if newer ones are damaged. `None`: it may begin with the first batch.
+    pub fn oldest_kept(&self) -> Option<BatchTime> {
+        self.kept.front().copied().filter(|_| self.kept.len() == self.checkpoints.kept())
+    }
+
     /// The checkpoints that this run has made.
     pub fn made(&self) -> metrics::Checkpoints {
         self.made.clone()
@@ -361,6 +369,8 @@ impl CheckpointCoordinator {
         let took = pending.began.elapsed();
         self.made = metrics::Checkpoints { made, last: Some(time), took, bytes: needed, ..self.made };
         self.tried(time, took, needed, None);
+        self.kept.push_back(time);
+        self.kept.drain(..self.kept.len().saturating_sub(self.checkpoints.kept()));
         Arc::make_mut(&mut self.saved).states = states;
         if let Err(e) = self.checkpoints.clean() {
             tracing::warn!(error = %e, "old checkpoints could not be removed");

@@ -466,6 +466,8 @@ impl Planner {
         if let Some(coordinator) = &self.coordinator {
             self.metrics.save(coordinator.made(), coordinator.saved());
         }
+        // Without a checkpoint directory no restart runs a batch again.
+        self.sources.checkpointed(self.coordinator.as_ref().map_or(Some(BatchTime::MAX), CheckpointCoordinator::oldest_kept));
         Ok(())
     }
 
@@ -491,10 +493,7 @@ impl Planner {
         if let Some(coordinator) = &mut self.coordinator {
             coordinator.committed(b.end, || self.metrics.totals())?;
         }
-        let told = self.sources.committed(&b.ranges);
-        if !told.is_empty() {
-            self.workers.send(Command::Committed(told));
-        }
+        self.sources.committed(b.end, &b.ranges);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use crate::connector::source::{SplitEnumerator, SplitOffset};
 use crate::core::correction::Correction;
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Plan, Range, Split, SplitRange};
+use crate::core::time::BatchTime;
 use crate::job::control::CommandSender;
 use crate::job::protocol::Command;
 use crate::job::rate_controller::RateController;
@@ -66,13 +67,19 @@ pub(crate) struct Sources {
     away: BTreeMap<u32, Away>,
     /// The restored snapshots of sources that no output reads. They are kept until an output reads them again.
     unread: BTreeMap<String, Vec<u8>>,
+    /// Batches that every output has written and that a restart may run again, by their last times: the ranges of sources that wait until
+    /// none does.
+    repeatable: VecDeque<(BatchTime, Vec<Range>)>,
+    /// No restart runs batches up to this time again, and sources know it.
+    checkpointed: BatchTime,
 }
 
 impl Sources {
     pub fn new(halves: Vec<SourceHalf>, workers: CommandSender) -> Self {
         let (split_ids, trouble) = (SplitIds::default(), BTreeMap::new());
         let (away, unread) = (BTreeMap::new(), BTreeMap::new());
-        Sources { halves, split_ids, workers, discovered: Instant::now(), trouble, away, unread }
+        let (repeatable, checkpointed) = (VecDeque::new(), BatchTime::default());
+        Sources { halves, split_ids, workers, discovered: Instant::now(), trouble, away, unread, repeatable, checkpointed }
     }
 
     /// The number of sources that an output reads.
@@ -360,18 +367,43 @@ impl Sources {
         SourceSnapshot { split_ids: self.split_ids.given(), memory }
     }
 
-    /// Every output has written a batch with these ranges. Returns those whose readers want to know.
-    pub fn committed(&mut self, ranges: &[Range]) -> Vec<Range> {
-        let mut told = Vec::new();
+    /// Every output has written the batch with these ranges, whose last time is `end`. Readers that want to know are told.
+    pub fn committed(&mut self, end: BatchTime, ranges: &[Range]) {
+        let (mut told, mut repeatable) = (Vec::new(), Vec::new());
         for of_one in ranges.chunk_by(|a, b| a.source == b.source) {
             if let Some(enumerator) = &mut self.halves[of_one[0].source as usize].enumerator {
                 let own = of_one.iter().filter(|r| !matches!(r.split, Split::Correction { .. }));
-                enumerator.on_committed(&own.map(Range::split_range).collect::<Vec<_>>());
+                enumerator.on_committed(&own.clone().map(Range::split_range).collect::<Vec<_>>());
                 if enumerator.tells_readers() {
                     told.extend_from_slice(of_one);
                 }
+                if enumerator.awaits_checkpoints() {
+                    repeatable.extend(own.cloned());
+                }
             }
         }
-        told
+        if !told.is_empty() {
+            self.workers.send(Command::Committed(told));
+        }
+        if !repeatable.is_empty() {
+            self.repeatable.push_back((end, repeatable));
+        }
+    }
+
+    /// No restart runs batches up to this time again. Sources that wait for it are told. `None`: it may run all of them.
+    pub fn checkpointed(&mut self, until: Option<BatchTime>) {
+        let Some(until) = until else { return };
+        let due = self.repeatable.iter().take_while(|(end, _)| *end <= until).count();
+        if due == 0 && until <= self.checkpointed {
+            return;
+        }
+        self.checkpointed = until;
+        let ranges: Vec<Range> = self.repeatable.drain(..due).flat_map(|(_, ranges)| ranges).collect();
+        for (half, source) in self.halves.iter_mut().zip(0..) {
+            if let Some(enumerator) = half.enumerator.as_mut().filter(|e| e.awaits_checkpoints()) {
+                let own = ranges.iter().filter(|r| r.source == source).map(Range::split_range);
+                enumerator.on_checkpointed(&own.collect::<Vec<_>>());
+            }
+        }
     }
 }

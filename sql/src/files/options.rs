@@ -1,6 +1,7 @@
 //! Options of readers and writers, by Spark's names: their case does not matter.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Options as a program gave them.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +62,27 @@ impl Options {
             .transpose()
     }
 
+    /// Spark's text of a duration: `7d`, `12h`, `30m`, `10s`.
+    pub(crate) fn duration(&self, name: &str) -> Result<Option<Duration>, String> {
+        let seconds = |text: &str| {
+            let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+            let number: u64 = number.parse().ok()?;
+            let seconds = match unit {
+                "s" => 1,
+                "m" | "min" => 60,
+                "h" => 3_600,
+                "d" => 86_400,
+                _ => return None,
+            };
+            number.checked_mul(seconds)
+        };
+        let read = |text| match seconds(text) {
+            Some(seconds) => Ok(Duration::from_secs(seconds)),
+            None => Err(format!("option {name} is `{text}`; write for example 7d, 12h, 30m or 10s")),
+        };
+        self.get(name).map(read).transpose()
+    }
+
     /// A single byte, such as the one between fields. `\t` is a tab.
     pub(crate) fn byte(&self, name: &str) -> Result<Option<u8>, String> {
         self.get(name)
@@ -102,6 +124,14 @@ mod tests {
         assert!(options.only("csv", &["sep", "maxFilesPerTrigger", "kafka."]).is_ok());
         let error = options.only("csv", &["header", "kafka."]).unwrap_err();
         assert_eq!(error, "format csv has no option maxFilesPerTrigger; there are: header, kafka.*");
+        let age = |text: &str| {
+            let mut options = Options::default();
+            options.set("maxFileAge", text.into());
+            options.duration("maxfileage")
+        };
+        assert_eq!(age("7d"), Ok(Some(Duration::from_secs(7 * 86_400))));
+        assert_eq!(age("30m"), Ok(Some(Duration::from_secs(1_800))));
+        assert!(age("7").is_err() && age("week").unwrap_err().contains("is `week`; write for example 7d"));
         options.set("header", "yes".into());
         assert!(options.flag("header").unwrap_err().contains("say true or false"));
     }

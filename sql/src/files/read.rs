@@ -9,6 +9,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
+use tidemill::connector::files::sink_log::FileStreamSinkLog;
 
 use super::line_format::{LineFormat, known};
 use super::options::Options;
@@ -89,7 +90,7 @@ impl DataFrameReader {
     }
 
     /// The files of a path as a table: a file, or the files of a directory in the order of their names. Names that begin with `.` or `_`
-    /// are left out. A file of gzip is unpacked.
+    /// are left out. A file of gzip is unpacked. Of a directory that a file sink has written, those are read that its `_spark_metadata` names.
     ///
     /// # Errors
     /// If the path cannot be read, an option is unknown, or a row does not fit the schema. The error names file and byte.
@@ -306,6 +307,13 @@ pub(crate) fn files(path: &Path, options: &Options) -> Result<Vec<PathBuf>, Stri
     if std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Ok(vec![path.to_owned()]);
     }
+    let wanted = |name: &str| options.get("pathGlobFilter").is_none_or(|glob| matches(glob, name));
+    // Other files of a directory that a sink writes are not complete.
+    if let Some(mut logged) = FileStreamSinkLog::files(path).map_err(|e| e.to_string())? {
+        logged.retain(|file| file.file_name().is_some_and(|name| wanted(&name.to_string_lossy())));
+        logged.sort();
+        return Ok(logged);
+    }
     let recursive = options.flag("recursiveFileLookup")?.unwrap_or(false);
     let (mut found, mut folders) = (Vec::new(), vec![path.to_owned()]);
     while let Some(folder) = folders.pop() {
@@ -316,7 +324,7 @@ pub(crate) fn files(path: &Path, options: &Options) -> Result<Vec<PathBuf>, Stri
             let hidden = name.starts_with(['.', '_']);
             if kind.is_dir() && recursive && !hidden {
                 folders.push(entry.path());
-            } else if kind.is_file() && !hidden && options.get("pathGlobFilter").is_none_or(|glob| matches(glob, &name)) {
+            } else if kind.is_file() && !hidden && wanted(&name) {
                 found.push(entry.path());
             }
         }

@@ -1,8 +1,10 @@
 //! The planner's half of files: lists the directory once a batch, and plans the files that are ready.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::connector::files::cleaner::Cleaner;
 use crate::connector::files::cut::{Cut, Cutter};
 use crate::connector::files::identity::{FileStamp, Found, Head};
 use crate::connector::files::listing::Listing;
@@ -16,6 +18,9 @@ use crate::core::data::Data;
 use crate::core::error::{Error, Result};
 use crate::core::path::explained;
 use crate::core::plan::Split;
+
+/// Why files stay that an output has written.
+const IS_OUTPUT: &str = "it has a _spark_metadata, which names its files: those of an output are not cleaned";
 
 /// The source: the files to read, and its limits.
 pub(super) struct Directory<C> {
@@ -48,9 +53,13 @@ where
         let listing = self.listing.clone();
         let unreadable = |e| wrong(format!("the directory cannot be read: {}", explained(listing.root(), e)));
         let at_start = listing.list().map_err(unreadable)?;
+        let cleaner = Cleaner::new(&self.files.clean_source, listing.root());
+        if cleaner.is_some() && listing.has_log() {
+            return Err(wrong(IS_OUTPUT.to_owned()));
+        }
         let watch = DirectoryWatch::new(self.files.clone(), self.settled, self.batch_bytes);
-        let clock = Time::new(self.clock.clone());
-        Ok(Box::new(FileEnumerator { watch, listing, at_start: Some(at_start), ready: Vec::new(), trouble: None, clock }))
+        let (at_start, clock) = (Some(at_start), Time::new(self.clock.clone()));
+        Ok(Box::new(FileEnumerator { watch, listing, at_start, ready: Vec::new(), trouble: None, clock, cleaner }))
     }
 
     fn reader(&self, context: &ReaderContext) -> Result<Box<dyn SourceReader<Self::Item>>> {
@@ -68,10 +77,15 @@ struct FileEnumerator {
     ready: Vec<(String, FileStamp)>,
     trouble: Option<String>,
     clock: Time,
+    /// `None`: files stay.
+    cleaner: Option<Cleaner>,
 }
 
 impl FileEnumerator {
     fn scan(&mut self) -> std::io::Result<Scan> {
+        if self.cleaner.is_some() && self.listing.has_log() {
+            return Err(std::io::Error::other(IS_OUTPUT));
+        }
         let (listing, dir) = (self.listing.clone(), self.listing.root());
         let found = self.at_start.take().map_or_else(|| listing.list(), Ok)?;
         let heads = |name: &str, len| Head::read(&dir.join(name), len).map_err(|e| e.to_string());
@@ -83,17 +97,32 @@ impl FileEnumerator {
     }
 }
 
+/// The file of a split: its name below the root, and its version. `None`: it is elsewhere.
+fn planned(root: &Path, split: &Split) -> Option<(String, FileStamp)> {
+    let Split::File { path, size, modified_ms } = split else { return None };
+    let name = Path::new(&**path).strip_prefix(root).ok()?.to_str()?;
+    Some((name.to_owned(), FileStamp { size: *size, modified_ms: *modified_ms }))
+}
+
 impl SplitEnumerator for FileEnumerator {
     /// Files that existed or were read earlier are not read again. Files that appeared meanwhile are read.
     fn restore(&mut self, read: Vec<SplitOffset>, snapshot: &[u8]) -> Result<()> {
-        saved::restore(&mut self.watch, self.listing.root(), snapshot, &read, self.clock.now()).map_err(|e| {
+        let root = self.listing.root();
+        let restored = saved::restore(&mut self.watch, root, snapshot, &read, self.clock.now());
+        let uncleaned = restored.map_err(|e| {
             let dir = self.watch.files.dir.display().to_string();
             Error::source(dir, format!("the list of files in the checkpoint cannot be read: {e}"))
-        })
+        })?;
+        if let Some(cleaner) = &mut self.cleaner {
+            cleaner.restore(uncleaned);
+            // Their batches run again.
+            read.iter().filter_map(|offset| planned(root, &offset.split)).for_each(|(name, stamp)| cleaner.planned(name, stamp));
+        }
+        Ok(())
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        saved::snapshot(&self.watch)
+        saved::snapshot(&self.watch, self.cleaner.as_ref().map(Cleaner::waiting).unwrap_or_default())
     }
 
     fn start(&mut self) -> Result<Vec<SplitOffset>> {
@@ -102,6 +131,7 @@ impl SplitEnumerator for FileEnumerator {
         }
         let dir = self.watch.files.dir.display().to_string();
         self.scan().map_err(|e| Error::source(format!("files of {dir}"), format!("the directory cannot be read: {e}")))?;
+        self.cleaner.as_mut().map_or(Ok(()), Cleaner::start)?;
         Ok(Vec::new())
     }
 
@@ -121,7 +151,22 @@ impl SplitEnumerator for FileEnumerator {
             from: 0,
             until: stamp.size as i64,
         };
-        Ok(scan.map_or_else(|_| Vec::new(), |scan| scan.ready.into_iter().map(range).collect()))
+        let ready = scan.map_or_else(|_| Vec::new(), |scan| scan.ready);
+        if let Some(cleaner) = &self.cleaner {
+            ready.iter().for_each(|(name, stamp)| cleaner.planned(name.clone(), *stamp));
+        }
+        Ok(ready.into_iter().map(range).collect())
+    }
+
+    fn awaits_checkpoints(&self) -> bool {
+        self.cleaner.is_some()
+    }
+
+    fn on_checkpointed(&mut self, ranges: &[SplitRange]) {
+        let root = self.listing.root();
+        if let Some(cleaner) = &mut self.cleaner {
+            cleaner.clean(ranges.iter().filter_map(|range| planned(root, &range.split)));
+        }
     }
 
     fn planned(&self) -> bool {

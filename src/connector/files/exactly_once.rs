@@ -2,17 +2,18 @@
 //!
 //! `_SUCCESS` names the plan of the batch and its parts. A replayed batch with this `_SUCCESS` is not written again. A batch
 //! that a crash interrupted, or that has another plan, is written again. Everything is synced to the disk before `_SUCCESS`
-//! names it.
+//! names it. If there is a log of files, a batch with `_SUCCESS` is put into it: the same batch again changes nothing there.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::connector::files::sink::{TextFileWriter, at, is_part, remove};
+use crate::connector::files::durable::{at, make, parent, remove, sync};
+use crate::connector::files::sink::{TextFileWriter, is_part};
 use crate::connector::sink::{BatchId, Part};
 use crate::core::error::BoxError;
 use crate::core::fault::{FaultPoint, point};
@@ -44,38 +45,14 @@ impl Note {
     }
 }
 
-/// Syncs a directory's entries.
-fn sync(dir: &Path) -> Result<(), BoxError> {
-    at(dir, File::open(dir).and_then(|d| d.sync_all()))
-}
-
-/// The parent directory; "." for a relative name.
-fn parent(dir: &Path) -> &Path {
-    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Creates a directory and its parents, durably.
-fn make(dir: &Path) -> Result<(), BoxError> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    make(parent(dir))?;
-    match std::fs::create_dir(dir) {
-        // Another process of the job created it first.
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-        made => at(dir, made)?,
-    }
-    sync(parent(dir))
-}
-
 impl TextFileWriter {
     /// Writes a batch unless it is already complete.
     pub(super) fn write_once<T: Debug + 'static>(&mut self, id: BatchId, parts: &[Part<T>]) -> Result<(), BoxError> {
         let dir = self.dir(id.time);
         let mut note = Note::new(id);
         let success = dir.join("_SUCCESS");
-        if Note::read(&success).is_some_and(|found| found.plan == note.plan) {
-            return Ok(());
+        if let Some(complete) = Note::read(&success).filter(|found| found.plan == note.plan) {
+            return self.add_to_log(&dir, &complete.parts, true);
         }
         make(&dir)?;
         if remove(&success)? {
@@ -105,7 +82,8 @@ impl TextFileWriter {
                 note.parts.extend(theirs.parts);
             }
             if note.parts.is_empty() && self.removed(&dir)? {
-                return sync(parent(&dir));
+                sync(parent(&dir))?;
+                return self.add_to_log(&dir, &note.parts, true);
             }
         }
         self.clear_others(&dir, &note.parts)?;
@@ -113,7 +91,8 @@ impl TextFileWriter {
         sync(&dir)?;
         note.write(&dir, "_SUCCESS")?;
         point(FaultPoint::SaveAfter);
-        sync(parent(&dir))
+        sync(parent(&dir))?;
+        self.add_to_log(&dir, &note.parts, true)
     }
 
     /// Removes files that do not belong to the batch: parts of another plan, incomplete parts, and notes of another process
@@ -140,6 +119,8 @@ mod tests {
     use super::*;
     use crate::api::context::StreamingContext;
     use crate::checkpoint::Directory;
+    use crate::connector::files::sink::TextFileSink;
+    use crate::connector::files::sink_log::{FOLDER, FileStreamSinkLog};
     use crate::connector::sink::{Sink, SinkBatch};
     use crate::core::plan::RunId;
     use crate::core::time::{BatchTime, millis, secs};
@@ -149,7 +130,8 @@ mod tests {
     /// Every file of the batches, with its text; for `_SUCCESS`, its parts.
     fn saved(below: &Path) -> BTreeMap<String, String> {
         let mut files = BTreeMap::new();
-        for dir in std::fs::read_dir(below).unwrap().map(|d| d.unwrap().path()).filter(|p| !p.ends_with("checkpoint")) {
+        let is_batch = |p: &std::path::PathBuf| !p.ends_with("checkpoint") && !p.ends_with(FOLDER);
+        for dir in std::fs::read_dir(below).unwrap().map(|d| d.unwrap().path()).filter(is_batch) {
             for file in std::fs::read_dir(dir).unwrap().map(|f| f.unwrap().path()) {
                 let name = file.strip_prefix(below).unwrap().display().to_string();
                 let text = match Note::read(&file) {
@@ -162,7 +144,41 @@ mod tests {
         files
     }
 
-    const BATCHES: u64 = 9;
+    /// The files that the log names, by a reader of this test: in the last compaction, and in what came after it.
+    fn logged(below: &Path) -> Vec<String> {
+        let log = below.join(FOLDER);
+        let mut numbers: Vec<(u64, String)> = Vec::new();
+        for name in std::fs::read_dir(&log).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()) {
+            numbers.extend(name.trim_end_matches(".compact").parse().ok().map(|number| (number, name)));
+        }
+        numbers.sort();
+        assert!(numbers.iter().map(|(number, _)| *number).eq(0..numbers.len() as u64), "{numbers:?}");
+        let from = numbers.iter().rposition(|(_, name)| name.ends_with(".compact")).unwrap_or(0);
+        let mut files = Vec::new();
+        for (number, name) in &numbers[from..] {
+            assert_eq!(name.ends_with(".compact"), number % 10 == 9);
+            let text = std::fs::read_to_string(log.join(name)).unwrap();
+            let (version, lines) = text.split_once('\n').unwrap();
+            assert_eq!(version, "v1");
+            for line in lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
+                let path = Path::new(line["path"].as_str().unwrap().strip_prefix("file://").unwrap());
+                assert_eq!(line["size"], std::fs::metadata(path).unwrap().len());
+                files.push(path.strip_prefix(below).unwrap().display().to_string());
+            }
+        }
+        files
+    }
+
+    /// The log names the parts of all batches, once and in order.
+    fn log_is_whole(below: &Path) {
+        let parts = saved(below).into_keys().filter(|name| is_part(name.rsplit('/').next().unwrap()));
+        let mut parts: Vec<String> = parts.collect();
+        let batch = |name: &String| name.split(['-', '/']).nth(1).unwrap().parse::<u64>().unwrap();
+        parts.sort_by_key(|name| (batch(name), name.clone()));
+        assert_eq!(logged(below), parts);
+    }
+
+    const BATCHES: u64 = 15;
 
     fn run(dir: &Path, workers: u16) {
         let below = dir.join("words");
@@ -170,7 +186,8 @@ mod tests {
         let job = StreamingContext::builder("save", millis(1)).workers(workers).checkpoint(dir.join("checkpoint"));
         // Long for the two tries that fail, short for a disk that stays full.
         let job = job.output_retry(secs(5)).checkpoint_interval(millis(2)).start_on_clock(ManualClock::at(0), move |ssc| {
-            ssc.test_stream(batches.clone()).count_by_value().save_as_text_files(&below, "");
+            let counts = ssc.test_stream(batches.clone()).count_by_value();
+            counts.save_as_text_files_with(TextFileSink::new(&below).metadata_log());
             Ok(())
         });
         job.unwrap().await_termination().unwrap();
@@ -204,12 +221,16 @@ mod tests {
         run(&whole, 1);
         let expected = saved(&whole);
         assert_eq!(expected.keys().filter(|k| k.ends_with("_SUCCESS")).count() as u64, BATCHES);
-        for at in ["save.begin:4", "save.parts:3", "save.part:5", "save.after:6", "plan.after:7", "manifest.before:1"] {
+        log_is_whole(&whole);
+        let ends = ["save.begin:4", "save.parts:3", "save.part:5", "save.after:6", "plan.after:7", "manifest.before:1"];
+        // The tenth file of the log is a compaction.
+        for at in ends.into_iter().chain(["save.log:1", "save.log:5", "save.log:10"]) {
             let place = TempDir::made(at);
             dies(&place, at);
             dies(&place, "lease.after:1");
             run(&place, 3);
             assert_eq!(saved(&place), expected, "{at}");
+            log_is_whole(&place);
         }
     }
 
@@ -219,7 +240,7 @@ mod tests {
         let whole = TempDir::made("room");
         run(&whole, 1);
         let expected = saved(&whole);
-        for (at, goes_on) in [("save:3-4:28", true), ("save:3-9999:28", false)] {
+        for (at, goes_on) in [("save:3-4:28", true), ("_spark_metadata.write:3-4:28", true), ("save:3-9999:28", false)] {
             let place = TempDir::made(if goes_on { "full" } else { "stays-full" });
             let child = with(&place, "TIDEMILL_FAIL_AT", at);
             let stderr = String::from_utf8_lossy(&child.stderr);
@@ -228,6 +249,7 @@ mod tests {
             assert_eq!(saved(&place) == expected, goes_on, "{at}");
             run(&place, 3);
             assert_eq!(saved(&place), expected, "{at}");
+            log_is_whole(&place);
         }
     }
 
@@ -257,7 +279,11 @@ mod tests {
     #[test]
     fn the_last_of_several_processes_lists_the_parts_of_all() {
         let place = TempDir::made("processes");
-        let saver = |process, processes| TextFileWriter::new(&place.join("p"), "", process, processes, vec![false]);
+        let saver = |process, processes| {
+            let mut writer = TextFileWriter::new(&place.join("p"), "", process, processes, vec![false]);
+            writer.log = Some(FileStreamSinkLog::new(&*place).of_process(process, processes));
+            writer
+        };
         let batch = |generation| {
             let time = BatchTime::from_millis(7);
             SinkBatch::with_id(BatchId { time, run: RunId { directory: 1, generation }, plan: 5 })
@@ -268,10 +294,15 @@ mod tests {
         // A new run of three processes: the first process's note belongs to another generation.
         saver(1, 3).write(&batch(2), &part(1)).unwrap();
         saver(0, 3).write(&batch(2), &part(0)).unwrap();
-        assert!(!success.exists());
+        assert!(!success.exists() && !place.join(FOLDER).exists());
         saver(2, 3).write(&batch(2), &part(5)).unwrap();
         let note = Note::read(&success).unwrap();
         assert_eq!(note.parts.iter().collect::<Vec<_>>(), ["part-00000", "part-00001", "part-00005"]);
         assert!(!place.join("p-7/.done-0-of-2").exists());
+        let parts = ["p-7/part-00000", "p-7/part-00001", "p-7/part-00005"];
+        assert_eq!(logged(&place), parts);
+        // The next run finds the batch complete, in every process.
+        (0..2).for_each(|process| saver(process, 2).write(&batch(3), &part(process.into())).unwrap());
+        assert_eq!(logged(&place), parts);
     }
 }

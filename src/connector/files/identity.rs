@@ -72,6 +72,17 @@ pub(super) struct FileVersion {
 /// An entry of the directory; `Err`: why it is not read.
 pub(super) type Found = (String, Result<FileVersion, String>);
 
+/// What is under a path; `None`: nothing. A dangling link is something.
+pub(super) fn version(path: &Path) -> Option<Result<FileVersion, String>> {
+    Some(match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => Ok(FileVersion { id: FileId::of(&meta), stamp: FileStamp::of(&meta) }),
+        Ok(meta) if meta.is_dir() => Err("it is a directory, and sub-directories are not read".into()),
+        Ok(_) => Err("it is not a plain file".into()),
+        Err(e) if e.kind() == ErrorKind::NotFound && std::fs::symlink_metadata(path).is_err() => return None,
+        Err(e) => Err(e.to_string()),
+    })
+}
+
 /// The entries of a directory, and what they are.
 pub(super) fn list(dir: &Path) -> std::io::Result<Vec<Found>> {
     let mut found = Vec::new();
@@ -87,15 +98,8 @@ pub(super) fn list(dir: &Path) -> std::io::Result<Vec<Found>> {
                 continue;
             }
         };
-        let version = match std::fs::metadata(entry.path()) {
-            Ok(meta) if meta.is_file() => Ok(FileVersion { id: FileId::of(&meta), stamp: FileStamp::of(&meta) }),
-            Ok(meta) if meta.is_dir() => Err("it is a directory, and sub-directories are not read".into()),
-            Ok(_) => Err("it is not a plain file".into()),
-            // Deleted since it was listed. A dangling link still exists, and is reported.
-            Err(e) if e.kind() == ErrorKind::NotFound && std::fs::symlink_metadata(entry.path()).is_err() => continue,
-            Err(e) => Err(e.to_string()),
-        };
-        found.push((name, version));
+        // Otherwise it was deleted since it was listed.
+        found.extend(version(&entry.path()).map(|version| (name, version)));
     }
     found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     Ok(found)

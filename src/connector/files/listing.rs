@@ -9,7 +9,9 @@ use std::path::{Component, Path, PathBuf};
 
 use regex::Regex;
 
-use crate::connector::files::identity::{Found, list};
+use crate::connector::files::identity::{Found, list, version};
+use crate::connector::files::sink_log::{FOLDER, FileStreamSinkLog};
+use crate::core::path::real;
 
 /// The directories of a source.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(super) struct Listing {
     below: Vec<Regex>,
     /// Whether sub-directories of these directories are read too.
     recursive: bool,
+    /// Whether a log of an output in the root says which files there are.
+    by_log: bool,
 }
 
 impl Listing {
@@ -39,12 +43,22 @@ impl Listing {
         // A path without a pattern keeps how it is written: names of files in plans begin with it.
         let root = if patterns.is_empty() { dir.to_owned() } else { root };
         let below = patterns.iter().map(|part| compiled(&part.as_os_str().to_string_lossy())).collect::<Compiled<_>>()?;
-        Ok(Listing { root, below, recursive })
+        Ok(Listing { root, below, recursive, by_log: false })
     }
 
     /// One directory.
     pub fn plain(dir: &Path) -> Self {
-        Listing { root: dir.to_owned(), below: Vec::new(), recursive: false }
+        Listing { root: dir.to_owned(), below: Vec::new(), recursive: false, by_log: false }
+    }
+
+    /// The same directories. If there is one, and it has the log of an output, only the files that this names are there.
+    pub fn by_log(self, by_log: bool) -> Self {
+        Listing { by_log: by_log && self.below.is_empty(), ..self }
+    }
+
+    /// Whether a log says which files there are.
+    pub fn has_log(&self) -> bool {
+        self.by_log && self.root.join(FOLDER).is_dir()
     }
 
     /// The directory under which all files are.
@@ -58,7 +72,10 @@ impl Listing {
     /// The root cannot be read. Another directory that cannot be read is an entry with its reason.
     pub fn list(&self) -> Result<Vec<Found>> {
         let mut found = Vec::new();
-        if self.below.is_empty() {
+        if let Some(paths) = self.logged()? {
+            let absolute = std::path::absolute(&self.root)?;
+            found.extend(paths.iter().map(|path| self.logged_file(&absolute, path)));
+        } else if self.below.is_empty() {
             let here = list(&self.root)?;
             self.add("", here, &mut found);
         } else {
@@ -67,7 +84,33 @@ impl Listing {
             }
         }
         found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        found.dedup_by(|(a, _), (b, _)| a == b);
         Ok(found)
+    }
+
+    /// The files that the log names; `None`: there is no log, or nobody wants it.
+    fn logged(&self) -> Result<Option<Vec<PathBuf>>> {
+        match self.by_log {
+            true => FileStreamSinkLog::files(&self.root).map_err(std::io::Error::other),
+            false => Ok(None),
+        }
+    }
+
+    /// A file that the log names.
+    fn logged_file(&self, absolute: &Path, path: &Path) -> Found {
+        // The writer may have named the directory in another way.
+        let below = path.strip_prefix(absolute).map(Path::to_owned);
+        let below = below.or_else(|_| real(path).strip_prefix(real(&self.root)).map(Path::to_owned));
+        match below.map(|name| name.into_os_string().into_string()) {
+            Ok(Ok(name)) => {
+                let gone = || Err("the log of the directory names it, and it is not there".to_owned());
+                (name, version(path).unwrap_or_else(gone))
+            }
+            _ => {
+                let reason = "the log of the directory names it, and it is not below the directory, or not UTF-8";
+                (path.to_string_lossy().into_owned(), Err(reason.to_owned()))
+            }
+        }
     }
 
     /// Adds what is in the directories below `name` that match the patterns from `at` on.
@@ -220,6 +263,28 @@ mod tests {
         let dir = tree(&["sub/x"]);
         std::os::unix::fs::symlink(&*dir, dir.join("sub/loop")).unwrap();
         assert_eq!(files(&dir, "", true), ["sub/x"]);
+    }
+
+    #[test]
+    fn a_log_says_which_files_there_are() {
+        let dir = tree(&["batch-1/part-00000", "batch-1/part-00001", "batch-2/part-00000", "x"]);
+        let link = dir.with_extension("link");
+        std::os::unix::fs::symlink(&*dir, &link).unwrap();
+        let names = |path: &Path| -> Vec<(String, bool)> {
+            let found = Listing::of(path, false).unwrap().by_log(true).list().unwrap();
+            found.into_iter().map(|(name, entry)| (name, entry.is_ok())).collect()
+        };
+        assert!(names(&dir).contains(&("x".to_owned(), true)), "there is no log yet");
+        let mut log = FileStreamSinkLog::new(&*dir);
+        log.add("batch-1", ["part-00001"]).unwrap();
+        log.add("batch-2", ["part-00000"]).unwrap();
+        let all = [("batch-1/part-00001".to_owned(), true), ("batch-2/part-00000".to_owned(), true)];
+        assert_eq!((names(&dir), names(&link)), (all.to_vec(), all.to_vec()));
+        assert!(names(&dir.join("batch-[12]")).len() == 3, "a pattern does not look for logs");
+        assert_eq!(files(&dir, "", true).len(), 4, "nor does a listing that was not asked to");
+        std::fs::remove_file(dir.join("batch-1/part-00001")).unwrap();
+        assert_eq!(names(&dir), [(all[0].0.clone(), false), all[1].clone()]);
+        std::fs::remove_file(link).unwrap();
     }
 
     #[test]

@@ -3,8 +3,11 @@
 mod binary_files;
 mod binary_records;
 mod broadcast_file;
+mod claim;
+mod cleaner;
 mod content;
 mod cut;
+mod durable;
 mod enumerator;
 mod exactly_once;
 mod identity;
@@ -14,6 +17,7 @@ mod options;
 mod reader;
 mod saved;
 pub mod sink;
+pub mod sink_log;
 pub mod source;
 pub(crate) mod watch;
 

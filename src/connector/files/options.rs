@@ -1,4 +1,4 @@
-//! [`TextFileSource`]: which files a source reads, and in which order.
+//! [`TextFileSource`]: which files a source reads, in which order, and what becomes of them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -30,6 +30,27 @@ pub struct TextFileSource {
     pub(super) max_age: Option<Duration>,
     pub(super) header: bool,
     pub(super) max_files: Option<usize>,
+    pub(super) metadata_log: bool,
+    pub(super) clean_source: CleanSource,
+}
+
+/// What becomes of files that were read: [`TextFileSource::clean_source`], where an asserting example is. Spark's `cleanSource`.
+///
+/// ```
+/// use tidemill::prelude::*;
+/// let logs = TextFileSource::new("/data/in").clean_source(CleanSource::Archive("/data/archive".into()));
+/// assert!(format!("{logs:?}").contains("Archive(\"/data/archive\")"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CleanSource {
+    /// They stay.
+    #[default]
+    Off,
+    /// They are deleted.
+    Delete,
+    /// They are moved into this directory, below which each keeps its absolute path: `/data/in/a` becomes `/archive/data/in/a`. It is on the same
+    /// file system, and not inside the directory that is read. It is made when it is needed. Spark's `archive` with `sourceArchiveDir`.
+    Archive(PathBuf),
 }
 
 impl TextFileSource {
@@ -50,6 +71,8 @@ impl TextFileSource {
             max_age: None,
             header: false,
             max_files: None,
+            metadata_log: false,
+            clean_source: CleanSource::Off,
         }
     }
 
@@ -132,6 +155,60 @@ impl TextFileSource {
         self
     }
 
+    /// Whether a directory with a `_spark_metadata`, such as that of an output of Spark or of
+    /// [`TextFileSink::metadata_log`](crate::prelude::TextFileSink::metadata_log), is read as its readers do: only the files that this log names.
+    /// Default: `false`. A pattern of directories does not look for logs.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let table = TextFileSource::new("/data/table").existing(true).metadata_log(true);
+    /// assert!(format!("{table:?}").contains("metadata_log: true"));
+    /// ```
+    pub fn metadata_log(mut self, reads: bool) -> Self {
+        self.metadata_log = reads;
+        self
+    }
+
+    /// What becomes of files that were read. Default: they stay. Spark's `cleanSource`.
+    ///
+    /// - **With a checkpoint directory** a file stays until no restart reads it again: its batch is before all checkpoints that are kept. By default
+    ///   two are kept, so it goes when the second checkpoint after its batch is made, and what the last batches have read goes in the next run.
+    ///   A replay of its batch is then not possible any more.
+    /// - **Without one** a file goes when every output has written its batch.
+    /// - A file that changed after it was read stays, with a warning, and so does one that cannot be deleted or moved. The job goes on, and
+    ///   the next run tries again.
+    /// - Files of a directory should be read by one source only: another one would miss some. Files with other names, and files that are
+    ///   not read, stay.
+    ///
+    /// # Errors
+    /// At the start: an archive that is inside the directory, or on another file system; a directory whose files a `_spark_metadata` names.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// # let dir = std::env::temp_dir().join(format!("tidemill-doc-clean-source-{}", std::process::id()));
+    /// std::fs::create_dir_all(dir.join("in")).unwrap();
+    /// std::fs::write(dir.join("in/a.log"), "to be\n").unwrap();
+    /// let archive = CleanSource::Archive(dir.join("read"));
+    /// let (seen, files) = (MemorySink::new(), TextFileSource::new(dir.join("in")).existing(true).clean_source(archive));
+    /// let out = seen.clone();
+    /// let job = StreamingContext::builder("clean", millis(100)).without_checkpoint().start(move |ssc| {
+    ///     ssc.text_file_stream_with(files.clone()).to_memory(&out);
+    ///     Ok(())
+    /// })?;
+    /// job.stop_gracefully()?;
+    /// assert_eq!(seen.rows(), ["to be"]);
+    /// let moved = dir.join("read").join(dir.strip_prefix("/").unwrap()).join("in/a.log");
+    /// assert!(moved.exists() && !dir.join("in/a.log").exists());
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[doc(alias = "cleanSource")]
+    #[doc(alias = "sourceArchiveDir")]
+    pub fn clean_source(mut self, how: CleanSource) -> Self {
+        self.clean_source = how;
+        self
+    }
+
     /// Whether to also read the files that exist at the start, of any age. Default: `false`.
     pub fn existing(mut self, read: bool) -> Self {
         self.existing = read;
@@ -159,7 +236,8 @@ impl TextFileSource {
 
 impl fmt::Debug for TextFileSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TextFileSource { dir, existing, remember, accept: _, recursive, newest_first, max_age, header, max_files } = self;
+        let TextFileSource { dir, existing, remember, accept: _, recursive, newest_first, max_age, header, .. } = self;
+        let TextFileSource { max_files, metadata_log, clean_source, .. } = self;
         f.debug_struct("TextFileSource")
             .field("dir", dir)
             .field("existing", existing)
@@ -169,6 +247,8 @@ impl fmt::Debug for TextFileSource {
             .field("max_age", max_age)
             .field("header", header)
             .field("max_files", max_files)
+            .field("metadata_log", metadata_log)
+            .field("clean_source", clean_source)
             .finish_non_exhaustive()
     }
 }

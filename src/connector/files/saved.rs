@@ -1,7 +1,7 @@
 //! The state of a directory in a checkpoint: the files that are not read again, and their identities.
 //!
-//! Format: `(last_ms, [(name, size, modified_ms)])`, as the first version wrote it, then one `Saved` for each of these files. The
-//! first version reads only the first value.
+//! Format: `(last_ms, [(name, size, modified_ms)])`, as the first version wrote it, then one `Saved` for each of these files, then, if there
+//! are some, `[(name, size, modified_ms)]` of the files that are to be cleaned. Each version reads the values that it knows.
 
 use std::path::Path;
 
@@ -13,8 +13,10 @@ use crate::connector::source::SplitOffset;
 use crate::core::data::encoded;
 use crate::core::plan::Split;
 
-/// The names with their versions.
-type Names = (u64, Vec<(String, u64, i64)>);
+/// Names with their versions.
+type Files = Vec<(String, u64, i64)>;
+/// The files, and when the directory was last scanned.
+type Names = (u64, Files);
 
 /// What the first version did not save of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,8 +29,8 @@ struct Saved {
     gone_ms: Option<u64>,
 }
 
-/// The files that are not read again, for a checkpoint.
-pub(super) fn snapshot(watch: &DirectoryWatch) -> Vec<u8> {
+/// The files that are not read again, for a checkpoint. `uncleaned`: those of them that are to be cleaned.
+pub(super) fn snapshot(watch: &DirectoryWatch, uncleaned: Vec<(String, FileStamp)>) -> Vec<u8> {
     let (mut names, mut saved) = (Vec::new(), Vec::new());
     let gone = watch.gone.iter().map(|gone| (&gone.name, &gone.known, Some(gone.since_ms)));
     let known = watch.known.iter().map(|(name, known)| (name, known, None));
@@ -39,10 +41,15 @@ pub(super) fn snapshot(watch: &DirectoryWatch) -> Vec<u8> {
     }
     let mut bytes = encoded(&(watch.last_ms, names));
     bytes.extend(encoded(&saved));
+    if !uncleaned.is_empty() {
+        let files: Files = uncleaned.into_iter().map(|(name, stamp)| (name, stamp.size, stamp.modified_ms)).collect();
+        bytes.extend(encoded(&files));
+    }
     bytes
 }
 
-/// Continues a watch after a restart. `read`: the files that were planned. Files that are not known appeared in the meantime.
+/// Continues a watch after a restart. `read`: the files that were planned. Files that are not known appeared in the meantime. Returns the
+/// files that are to be cleaned.
 ///
 /// # Errors
 /// The bytes are not a snapshot.
@@ -52,9 +59,9 @@ pub(super) fn restore(
     bytes: &[u8],
     read: &[SplitOffset],
     now_ms: u64,
-) -> Result<(), postcard::Error> {
+) -> Result<Vec<(String, FileStamp)>, postcard::Error> {
     watch.started = true;
-    let mut saved = Vec::new();
+    let (mut saved, mut uncleaned) = (Vec::new(), Files::new());
     let mut names = Vec::new();
     if bytes.is_empty() {
         // The job ended before its first checkpoint. Only its plans tell which files it read.
@@ -65,7 +72,11 @@ pub(super) fn restore(
         let ((last_ms, listed), rest) = postcard::take_from_bytes::<Names>(bytes)?;
         (watch.last_ms, names) = (last_ms, listed);
         if !rest.is_empty() {
-            saved = postcard::from_bytes::<Vec<Saved>>(rest)?;
+            let (known, rest) = postcard::take_from_bytes::<Vec<Saved>>(rest)?;
+            saved = known;
+            if !rest.is_empty() {
+                uncleaned = postcard::from_bytes(rest)?;
+            }
         }
     }
     saved.resize(names.len(), Saved::default());
@@ -94,5 +105,6 @@ pub(super) fn restore(
             watch.gone.push(Gone { name, known: earlier, since_ms: watch.last_ms });
         }
     }
-    Ok(())
+    let file = |(name, size, modified_ms)| (name, FileStamp { size, modified_ms });
+    Ok(uncleaned.into_iter().map(file).collect())
 }

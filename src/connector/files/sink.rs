@@ -1,22 +1,24 @@
 //! `save_as_text_files`: each batch as a directory of text files, complete when it contains `_SUCCESS`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::api::dstream::{DStream, RowOrder};
 use crate::connector::console::TextSink;
+use crate::connector::files::claim::Claim;
+use crate::connector::files::durable::{at, or_gone, parent, remove};
+use crate::connector::files::sink_log::{FileStreamSinkLog, parts};
 use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch};
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::fault::{FaultPoint, FileOperation, fails, point};
-use crate::core::lock::lock;
 use crate::core::path::local;
 use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
@@ -37,12 +39,15 @@ pub struct TextFileSink {
     suffix: String,
     skip_empty: bool,
     gzip: bool,
+    metadata_log: bool,
+    retention: Option<Duration>,
 }
 
 impl TextFileSink {
     /// Each batch has a directory `prefix-MILLISECONDS`. The prefix is a path, or `file:///PATH`.
     pub fn new(prefix: impl Into<PathBuf>) -> Self {
-        TextFileSink { prefix: prefix.into(), suffix: String::new(), skip_empty: false, gzip: false }
+        let (prefix, suffix) = (prefix.into(), String::new());
+        TextFileSink { prefix, suffix, skip_empty: false, gzip: false, metadata_log: false, retention: None }
     }
 
     /// The directories end with `.suffix`. Default: empty, without a dot.
@@ -77,6 +82,43 @@ impl TextFileSink {
     #[doc(alias = "GzipCodec")]
     pub fn gzip(mut self) -> Self {
         self.gzip = true;
+        self
+    }
+
+    /// Beside the directories of batches, `_spark_metadata` names the files of all complete batches, so that Spark reads them as one table:
+    /// `spark.read.text("out")` for the prefix `out/words`. [`FileStreamSinkLog`] is that log, and says what it costs. Default: there is none.
+    ///
+    /// A batch is in the log after its `_SUCCESS` is there, before the next batch is written. With a checkpoint directory it is there exactly
+    /// once, whatever is killed. No other output may write below the same directory with a log. A replay writes none.
+    ///
+    /// ```
+    /// use tidemill::connector::files::sink_log::FileStreamSinkLog;
+    /// use tidemill::prelude::*;
+    /// let dir = std::env::temp_dir().join(format!("tidemill-doc-metadata-log-{}", std::process::id()));
+    /// let (queue, prefix) = (QueueSource::from_batches([vec![1], vec![], vec![2, 3]]), dir.join("n"));
+    /// StreamingContext::builder("save", secs(1)).run(move |ssc| {
+    ///     ssc.queue_stream(&queue).save_as_text_files_with(TextFileSink::new(&prefix).metadata_log().retention(days(30)));
+    ///     Ok(())
+    /// }).unwrap();
+    /// let files = FileStreamSinkLog::files(&dir).unwrap().unwrap();
+    /// let texts: Vec<_> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    /// assert_eq!(texts, ["1\n", "2\n3\n"]);
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// ```
+    pub fn metadata_log(mut self) -> Self {
+        self.metadata_log = true;
+        self
+    }
+
+    /// How long files stay in the [log](TextFileSink::metadata_log): [`FileStreamSinkLog::retention`]. Default: for ever.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let words = TextFileSink::new("out/words").metadata_log().retention(days(90));
+    /// assert!(format!("{words:?}").contains("retention: Some(7776000s)"));
+    /// ```
+    pub fn retention(mut self, how_long: Duration) -> Self {
+        self.retention = Some(how_long);
         self
     }
 }
@@ -196,6 +238,12 @@ impl<'s, T: 'static> DStream<'s, T> {
         let r = &graph.config.runtime;
         let mut writer = TextFileWriter::new(prefix, suffix, r.process, r.processes, unordered);
         (writer.skip_empty, writer.gzip) = (sink.skip_empty, sink.gzip);
+        if sink.metadata_log && other.is_none() {
+            let table = std::path::absolute(parent(prefix)).unwrap_or_else(|_| parent(prefix).into());
+            graph.claim_target(operator, format!("the log of the files in {}", table.display()));
+            let log = FileStreamSinkLog::new(table).of_process(r.process, r.processes);
+            writer.log = Some(sink.retention.into_iter().fold(log, FileStreamSinkLog::retention));
+        }
         self.sink_rows(operator, writer, Distribution::Parts(DEFAULT_SHARDS));
     }
 }
@@ -220,31 +268,6 @@ fn check_suffix(suffix: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Prefixes and suffixes that outputs of this process write to.
-static CLAIMS: Mutex<Vec<(PathBuf, String)>> = Mutex::new(Vec::new());
-
-/// The right to write under a prefix and suffix, for one output at a time.
-struct Claim(PathBuf, String);
-
-impl Claim {
-    fn new(prefix: &Path, suffix: &str) -> Result<Self, BoxError> {
-        let mut claims = lock(&CLAIMS);
-        if claims.iter().any(|(p, s)| p == prefix && s == suffix) {
-            let prefix = prefix.display();
-            return Err(format!("another output of this process saves under prefix {prefix}, suffix \"{suffix}\" too").into());
-        }
-        claims.push((prefix.into(), suffix.into()));
-        Ok(Claim(prefix.into(), suffix.into()))
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut claims = lock(&CLAIMS);
-        claims.retain(|(p, s)| *p != self.0 || *s != self.1);
-    }
-}
-
 /// Writes the batches of one output in one process.
 pub(crate) struct TextFileWriter {
     prefix: PathBuf,
@@ -255,6 +278,8 @@ pub(crate) struct TextFileWriter {
     pub skip_empty: bool,
     /// Whether parts are packed.
     pub gzip: bool,
+    /// The log beside the directories of the batches.
+    pub log: Option<FileStreamSinkLog>,
     /// For each branch of a union: whether its rows are unordered.
     unordered: Vec<bool>,
     claim: Option<Claim>,
@@ -273,6 +298,7 @@ impl TextFileWriter {
             processes,
             skip_empty: false,
             gzip: false,
+            log: None,
             unordered,
             claim: None,
             begun: None,
@@ -354,8 +380,18 @@ impl TextFileWriter {
         or_gone(dir, std::fs::remove_dir(dir)).map(|_| true)
     }
 
+    /// Adds a batch that is complete to the log.
+    pub fn add_to_log(&mut self, dir: &Path, parts: &BTreeSet<String>, durable: bool) -> Result<(), BoxError> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        let name = dir.file_name().and_then(|name| name.to_str());
+        let name =
+            name.ok_or_else(|| format!("{}: the name is not UTF-8, and the log of files could not hold it", dir.display()))?;
+        log.durable = durable;
+        log.add(name, parts)
+    }
+
     /// Writes `_SUCCESS`, if the batch is complete.
-    fn succeed(&self, dir: &Path) -> Result<(), BoxError> {
+    fn succeed(&mut self, dir: &Path) -> Result<(), BoxError> {
         if self.processes > 1 {
             let mine = dir.join(self.done(self.process));
             at(&mine, File::create(&mine))?;
@@ -364,14 +400,19 @@ impl TextFileWriter {
             }
         }
         let success = dir.join("_SUCCESS");
-        at(&success, File::create(&success)).map(drop)
+        at(&success, File::create(&success))?;
+        match self.log.is_some() {
+            true => self.add_to_log(dir, &parts(dir)?, false),
+            false => Ok(()),
+        }
     }
 }
 
 impl<T: Debug + 'static> Sink<T> for TextFileWriter {
     fn write(&mut self, batch: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError> {
         if self.claim.is_none() {
-            self.claim = Some(Claim::new(&self.prefix, &self.suffix)?);
+            let (prefix, suffix) = (self.prefix.display(), &self.suffix);
+            self.claim = Some(Claim::new(format!("saves under prefix {prefix}, suffix \"{suffix}\","))?);
         }
         // A directory that exists is of an earlier run, which planned this batch with rows. Of several processes, each must tell the
         // others that it is done: only the last one knows that no process has rows.
@@ -395,26 +436,8 @@ impl<T: Debug + 'static> Sink<T> for TextFileWriter {
     }
 }
 
-/// An error with the path it is about.
-pub(crate) fn at<T>(path: &Path, result: std::io::Result<T>) -> Result<T, BoxError> {
-    result.map_err(|e| format!("{}: {e}", path.display()).into())
-}
-
-/// `None`: the path does not exist any more.
-fn or_gone<T>(path: &Path, result: std::io::Result<T>) -> Result<Option<T>, BoxError> {
-    match result {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        other => at(path, other).map(Some),
-    }
-}
-
-/// Removes a file. Returns whether it existed.
-pub(crate) fn remove(path: &Path) -> Result<bool, BoxError> {
-    or_gone(path, std::fs::remove_file(path)).map(|removed| removed.is_some())
-}
-
 /// Whether this is the name of a part, complete or not.
-pub(crate) fn is_part(name: &str) -> bool {
+pub(super) fn is_part(name: &str) -> bool {
     let name = name.strip_prefix('.').and_then(|n| n.strip_suffix(".tmp")).unwrap_or(name);
     let name = name.strip_suffix(".gz").unwrap_or(name);
     name.strip_prefix("part-").is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::context::StreamingContext;
+use crate::connector::files::cleaner::checked;
 use crate::connector::files::cut::{Cut, Cutter, LineCut};
 use crate::connector::files::enumerator::Directory;
 use crate::connector::files::listing::Listing;
-pub use crate::connector::files::options::TextFileSource;
+pub use crate::connector::files::options::{CleanSource, TextFileSource};
 use crate::core::path::local;
 use crate::engine::operator_id::OperatorId;
 use crate::format::lines::Positioned;
@@ -121,13 +122,23 @@ impl<'s> StreamingContext<'s> {
             self.graph.report(operator, e);
             Listing::plain(&dir)
         });
+        let listing = listing.by_log(files.metadata_log);
         if let Err(e) = config.apart(listing.root(), true) {
+            self.graph.report(operator, e);
+        }
+        let clean_source = checked(&files.clean_source, listing.root()).unwrap_or_else(|e| {
+            self.graph.report(operator, e);
+            CleanSource::Off
+        });
+        if let CleanSource::Archive(archive) = &clean_source
+            && let Err(e) = config.apart(archive, false)
+        {
             self.graph.report(operator, e);
         }
         let settled = self.batch_interval().clamp(SETTLED, SETTLED_AT_MOST);
         let batch_bytes = config.batch_bytes.saturating_mul(config.peers()) as u64;
         let directory = Directory {
-            files: TextFileSource { dir, ..files },
+            files: TextFileSource { dir, clean_source, ..files },
             listing: Arc::new(listing),
             settled,
             batch_bytes,

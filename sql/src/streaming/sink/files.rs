@@ -1,6 +1,7 @@
 //! Files of rows: each batch a directory of lines, by the library's sink of text files, exactly once with a checkpoint directory.
 
 use std::path::Path;
+use std::time::Duration;
 
 use datafusion::arrow::datatypes::Schema;
 use tidemill::prelude::TextFileSink;
@@ -24,6 +25,18 @@ pub(super) fn growing(mode: OutputMode) -> std::result::Result<(), String> {
     }
 }
 
+/// The options of the log of files: `_spark_metadata`, by which Spark reads them as one table.
+pub(super) const LOG_OPTIONS: [&str; 2] = ["metadataLog", "retention"];
+
+/// Whether there is a log, and how long files stay in it.
+pub(super) fn log(options: &Options) -> std::result::Result<(bool, Option<Duration>), String> {
+    let (log, retention) = (options.flag("metadataLog")?.unwrap_or(true), options.duration("retention")?);
+    match log || retention.is_none() {
+        true => Ok((log, retention)),
+        false => Err("option retention is of the log of files, and metadataLog is false; leave one of them out".to_owned()),
+    }
+}
+
 /// Writes rows that never change, or what changes.
 pub(super) fn write(frame: &StreamingDataFrame<'_>, format: &str, options: &Options, mode: OutputMode) -> Result<()> {
     let fault = |reason: String| SqlError::new(&frame.query, format!("write_stream, format {format}: {reason}"));
@@ -31,7 +44,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, format: &str, options: &Opti
     if format == "text" && mode == OutputMode::Changes {
         return Err(fault("a line of text has no place for the column diff of mode changes; use csv or json".to_owned()));
     }
-    let mut known = vec!["path", "compression"];
+    let mut known = [&["path", "compression"][..], &LOG_OPTIONS].concat();
     let gzip = match options.get("compression").map(str::to_ascii_lowercase).as_deref() {
         None | Some("none" | "uncompressed") => false,
         Some("gzip") => true,
@@ -45,6 +58,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, format: &str, options: &Opti
         known.push("header");
     }
     options.only(format, &known).map_err(fault)?;
+    let (has_log, retention) = log(options).map_err(fault)?;
     let path = Path::new(options.needed(format, "path").map_err(fault)?).join("batch");
     let (rows, codec) = (frame.leaving(mode)?, frame.codec_in(mode)?);
     let lines_of = lines(format, options, codec.schema()).map_err(fault)?;
@@ -53,8 +67,14 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, format: &str, options: &Opti
         let batch = codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
         lines_of(&batch).unwrap_or_else(|e| panic!("{query}: {e}"))
     });
-    let sink = TextFileSink::new(path).suffix(if format == "text" { "txt" } else { format }).skip_empty();
-    lines.save_as_text_files_with(if gzip { sink.gzip() } else { sink });
+    let mut sink = TextFileSink::new(path).suffix(if format == "text" { "txt" } else { format }).skip_empty();
+    if gzip {
+        sink = sink.gzip();
+    }
+    if has_log {
+        sink = retention.into_iter().fold(sink.metadata_log(), TextFileSink::retention);
+    }
+    lines.save_as_text_files_with(sink);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use datafusion::arrow::datatypes::Schema;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
+use tidemill::connector::files::sink_log::FileStreamSinkLog;
 use tidemill::connector::sink::{Distribution, Part, Sink, SinkBatch};
 use tidemill::prelude::BoxError;
 
@@ -16,19 +17,22 @@ use crate::files::options::Options;
 use crate::streaming::OutputMode;
 use crate::streaming::codec::{Codec, Row};
 use crate::streaming::frame::StreamingDataFrame;
-use crate::streaming::sink::files::growing;
+use crate::streaming::sink::files::{LOG_OPTIONS, growing, log};
 use crate::streaming::sink::table_sink::shown;
 
 /// Writes rows that never change, or what changes.
 pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: OutputMode) -> Result<()> {
     let fault = |reason: String| SqlError::new(&frame.query, format!("write_stream, format parquet: {reason}"));
     growing(mode).map_err(fault)?;
-    options.only("parquet", &["path"]).map_err(fault)?;
-    let path = PathBuf::from(options.needed("parquet", "path").map_err(fault)?);
+    options.only("parquet", &[&["path"][..], &LOG_OPTIONS].concat()).map_err(fault)?;
+    let path = options.needed("parquet", "path").map_err(fault)?;
+    let path = PathBuf::from(path.strip_prefix("file://").unwrap_or(path));
+    let (has_log, retention) = log(options).map_err(fault)?;
+    let log = has_log.then(|| retention.into_iter().fold(FileStreamSinkLog::new(&path), FileStreamSinkLog::retention));
     let rows = frame.leaving(mode)?;
     let codec = frame.codec_in(mode)?;
     let schema = codec.schema().clone();
-    rows.sink_to(Files { path, codec, schema }, Distribution::Gathered);
+    rows.sink_to(Files { path, codec, schema, log }, Distribution::Gathered);
     Ok(())
 }
 
@@ -37,6 +41,7 @@ struct Files {
     path: PathBuf,
     codec: Codec,
     schema: Arc<Schema>,
+    log: Option<FileStreamSinkLog>,
 }
 
 impl Sink<Row> for Files {
@@ -45,7 +50,8 @@ impl Sink<Row> for Files {
         if rows.is_empty() {
             return Ok(());
         }
-        let dir = self.path.join(format!("batch-{}.parquet", batch.time().millis()));
+        let name = format!("batch-{}.parquet", batch.time().millis());
+        let dir = self.path.join(&name);
         let named = |e: std::io::Error| format!("{}: {e}", dir.display());
         std::fs::create_dir_all(&dir).map_err(named)?;
         let (temp, part) = (dir.join(".part-00000.tmp"), dir.join("part-00000.parquet"));
@@ -57,7 +63,8 @@ impl Sink<Row> for Files {
         File::create(dir.join("_SUCCESS")).and_then(|file| file.sync_all()).map_err(named)?;
         // The names are on the disk, too.
         File::open(&dir).and_then(|dir| dir.sync_all()).map_err(named)?;
-        Ok(())
+        // The log names a batch once, however often it is written.
+        self.log.as_mut().map_or(Ok(()), |log| log.add(&name, ["part-00000.parquet"]))
     }
 
     fn shown(&mut self, rows: &[&Row]) -> Option<Vec<String>> {

@@ -26,8 +26,8 @@ type ForeachBatch = Box<dyn FnMut(BatchTime, DataFrame) -> std::result::Result<(
 /// |---|---|---|
 /// | `console` | all | `numRows`, `truncate` |
 /// | `memory` | append, complete, changes | a query name, which is the table |
-/// | `csv`, `json`, `text` | append; `csv` and `json` also changes | `path`: a directory with one for each batch; `compression`: `gzip` or `none`; those of the format |
-/// | `parquet` (feature `parquet`) | append, changes | `path`: as for `csv` |
+/// | `csv`, `json`, `text` | append; `csv` and `json` also changes | `path`: a directory with one for each batch; `compression`: `gzip` or `none`; `metadataLog`, `retention`; those of the format |
+/// | `parquet` (feature `parquet`) | append, changes | `path`, `metadataLog`, `retention`: as for `csv` |
 /// | `kafka` (feature `kafka`) | all | `kafka.bootstrap.servers` and all `kafka.*`, `topic`, `sink.delivery-guarantee` |
 /// | `jdbc` (features `postgres` and `sqlite`) | append, update, complete | `url`: `jdbc:postgresql://HOST/DATABASE` or `jdbc:sqlite:FILE`; `user`, `password`, `dbtable`, `primaryKey`, `deadLetters`, `numPartitions`, `sink.delivery-guarantee` |
 /// | `noop` | all | rows are counted on the worker that makes them, and go nowhere |
@@ -37,6 +37,10 @@ type ForeachBatch = Box<dyn FnMut(BatchTime, DataFrame) -> std::result::Result<(
 ///
 /// Mode [`changes`](OutputMode::Changes) adds the column `diff`: how many copies of the row entered the result, or, below zero, left. A record of
 /// Kafka has it as a header of this name.
+///
+/// Beside the files, `_spark_metadata` names those of all complete batches, as a sink of Spark writes it. So Spark reads them as one table, and
+/// `session.read()` and `read_stream` do. `metadataLog=false` leaves it out. Every tenth batch writes all names again, about 200 bytes
+/// each; with `retention`, such as `30d`, older files leave the table.
 ///
 /// The table of a database exists, with the columns of the result. If rows change, `primaryKey` names the columns that find a row: mode update
 /// replaces rows, and mode complete keeps the table equal to the result, so that rows also leave. `deadLetters` is a table for rows that violate a

@@ -28,14 +28,16 @@ type Loaded<'s> = (Arc<Schema>, Rc<dyn Source<'s> + 's>, Option<DStream<'s, BadR
 ///
 /// | format | columns | options |
 /// |---|---|---|
-/// | `csv`, `json` | those of the schema, which is needed, or `inferSchema=true` | `path`, `maxFilesPerTrigger`, `latestFirst`, `maxFileAge`, `pathGlobFilter`, `recursiveFileLookup`, `timestampFormat`, `dateFormat`; csv: `header`, `sep`, `quote`, `nullValue`, `ignoreLeadingWhiteSpace` |
+/// | `csv`, `json` | those of the schema, which is needed, or `inferSchema=true` | `path`, `maxFilesPerTrigger`, `latestFirst`, `maxFileAge`, `pathGlobFilter`, `recursiveFileLookup`, `cleanSource`, `sourceArchiveDir`, `timestampFormat`, `dateFormat`; csv: `header`, `sep`, `quote`, `nullValue`, `ignoreLeadingWhiteSpace` |
 /// | `text` | `value` | those of files |
 /// | `parquet` (feature `parquet`) | those of the schema, by name, or `inferSchema=true`: those of the first file | those of files |
 /// | `socket` | `value` | `host`, `port` |
 /// | `rate` | `timestamp`, `value` | `rowsPerSecond` |
 /// | `kafka` (feature `kafka`) | `key`, `value`, `topic`, `partition`, `offset`, `timestamp`, `timestampType`, and `headers` if asked for | `kafka.bootstrap.servers` and all `kafka.*`, `subscribe`, `subscribePattern`, `startingOffsets`, `startingTimestamp`, `failOnDataLoss`, `includeHeaders`, `maxRatePerPartition`, `groupId` |
 ///
-/// Files that are there at the start are read too. A row that does not fit its table becomes a bad record:
+/// Files that are there at the start are read too. Of a directory that a file sink has written, those are read that its `_spark_metadata` names.
+/// `cleanSource` is `off`, `delete` or `archive`: what becomes of files that were read, when no restart reads them again
+/// ([`TextFileSource::clean_source`](tidemill::prelude::TextFileSource::clean_source)). A row that does not fit its table becomes a bad record:
 /// [`StreamingDataFrame::errors`] has it with its path and byte, and without a reader it is counted and logged.
 ///
 /// ```
@@ -181,9 +183,9 @@ impl<'s> DataStreamReader<'_, 's> {
     fn files(&self, format: LineFormat) -> Result<Loaded<'s>, String> {
         let mut options = [&files::options()[..], known(&self.format)].concat();
         match format {
-            LineFormat::Csv(_) => options.extend(["header", "inferSchema", "cleanSource"]),
-            LineFormat::Json(_) => options.extend(["inferSchema", "cleanSource"]),
-            LineFormat::Text => options.push("cleanSource"),
+            LineFormat::Csv(_) => options.extend(["header", "inferSchema"]),
+            LineFormat::Json(_) => options.push("inferSchema"),
+            LineFormat::Text => {}
         }
         self.options.only(&self.format, &options)?;
         let path = self.options.needed(&self.format, "path")?;
@@ -229,7 +231,7 @@ impl<'s> DataStreamReader<'_, 's> {
 
     fn parquet_files(&self) -> Result<Loaded<'s>, String> {
         crate::parquet::there()?;
-        self.options.only("parquet", &[&files::options()[..], &["inferSchema", "cleanSource"]].concat())?;
+        self.options.only("parquet", &[&files::options()[..], &["inferSchema"]].concat())?;
         let path = self.options.needed("parquet", "path")?;
         let schema = self.given_or_inferred(false, || {
             let files = read::files(Path::new(path), &self.options)?;

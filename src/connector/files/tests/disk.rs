@@ -24,14 +24,14 @@ use crate::job::ManualClock;
 use crate::testing::temp_dir::TempDir;
 
 /// Moves a whole file into a directory.
-fn put(dir: &Path, name: &str, bytes: impl AsRef<[u8]>) -> String {
+pub fn put(dir: &Path, name: &str, bytes: impl AsRef<[u8]>) -> String {
     let (hidden, path) = (dir.join(format!(".{name}")), dir.join(name));
     std::fs::write(&hidden, bytes).unwrap();
     std::fs::rename(hidden, &path).unwrap();
     path.to_str().unwrap().into()
 }
 
-fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
         assert!(begun.elapsed() < secs(300), "waited too long until {what}");
@@ -44,7 +44,7 @@ fn reader() -> FileReader<LineCut> {
 }
 
 /// The whole file as a range, in its present version.
-fn range(path: &str) -> SplitRange {
+pub fn range(path: &str) -> SplitRange {
     let stamp = FileStamp::of(&std::fs::metadata(path).unwrap());
     let split = Split::File { path: path.into(), size: stamp.size, modified_ms: stamp.modified_ms };
     SplitRange { split, from: 0, until: stamp.size as i64 }

@@ -1,4 +1,5 @@
-//! Tests of files as sources: on a disk, and of the watch alone.
+//! Tests of files as sources: on a disk, of the watch alone, and of what becomes of files that were read.
 
+mod clean;
 mod disk;
 mod watch;

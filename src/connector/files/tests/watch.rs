@@ -295,7 +295,7 @@ fn f6_identities_survive_a_restart() {
     let (old, log, away) = (file("old", 5, 999), file("app.log", 100, 1_001), file("away", 5, 1_001));
     assert_eq!(w.settle(&[old, log, away]), ["app.log", "away"]);
     assert_eq!(w.ready(&[old, log]), NONE);
-    let snapshot = saved::snapshot(&w.watch);
+    let snapshot = saved::snapshot(&w.watch, Vec::new());
     // After the snapshot one file is read. Then the job ends, and every file gets another name.
     let after = file("after", 7, 1_002);
     let mut again = w.restarted(&snapshot, &[after]);
