@@ -58,7 +58,8 @@ fn receiver_kafka_wordcount_prints_lines_and_words_with_a_log_and_without_one() 
         let name = receiver("lines", "spark-streaming-consumer");
         // Without a log the records of a receiver are read once.
         let plans = input.plans(|_| if checkpoint.is_some() { json!({ "split": name }) } else { json!({ "received": name }) });
-        let mut args = vec![broker.address.as_str(), "lines", "--lines", "--earliest", "--plans", plans.path(), "--time-zone", "UTC"];
+        let mut args =
+            vec![broker.address.as_str(), "lines", "--lines", "--earliest", "--plans", plans.path(), "--time-zone", "UTC"];
         args.extend(checkpoint.iter().flat_map(|dir| ["--checkpoint", dir.path()]));
         layout.run("receiver_kafka_wordcount", &args)
     };
@@ -74,12 +75,8 @@ const SAVED: [(Value, Value); 4] = [
     (text("\u{e9}"), text("\"quoted\" back\\slash")),
     (None, Some(b"\xff")),
 ];
-const COUNTED: [(Value, Value); 4] = [
-    (text("key1"), text("messge message message")),
-    (None, text("abc")),
-    (None, text("abc message")),
-    (text("key2"), text("")),
-];
+const COUNTED: [(Value, Value); 4] =
+    [(text("key1"), text("messge message message")), (None, text("abc")), (None, text("abc message")), (text("key2"), text(""))];
 
 const OF_EACH: &[Batch] = &[
     Batch { time: "2018-05-13 19:20:45", ranges: Some(&[(0, 0, 3)]) },

@@ -54,7 +54,9 @@ const PARTITIONS: &[&[Value]] = &[
             r#"{"id":23,"text":"a tide of rain","user":{"screen_name":"kim"},"entities":{"urls":[{"expanded_url":"https://t.example"},{"expanded_url":null},{},{"expanded_url":"https://news.example/x"},{"expanded_url":"https://video.example/y"}]}}"#,
         ),
         None,
-        tweet("{\"id\":24,\"text\":\"\u{c9}T\u{c9} tide\",\"user\":{\"screen_name\":\"lou\"},\"entities\":{\"urls\":[{\"expanded_url\":\"https://a.b.video.example/\"}]}}"),
+        tweet(
+            "{\"id\":24,\"text\":\"\u{c9}T\u{c9} tide\",\"user\":{\"screen_name\":\"lou\"},\"entities\":{\"urls\":[{\"expanded_url\":\"https://a.b.video.example/\"}]}}",
+        ),
         linked!(25, "mo", "tide", "news.example/without/a/scheme"),
     ],
 ];
@@ -147,7 +149,8 @@ fn tweets_about_terms_with_links_to_known_domains_go_to_a_topic_and_are_counted(
     for row in ["Matches this batch: 2", "Matches in the last 60s: 5", "Value \u{e9}t\u{e9}\tCount 1", "Tweets this batch: 8"] {
         assert!(expected.contains(row), "{row} is not in {expected}");
     }
-    let ids: BTreeSet<u64> = rows.iter().map(|(_, row)| serde_json::from_str::<Json>(row).unwrap()["id"].as_u64().unwrap()).collect();
+    let ids: BTreeSet<u64> =
+        rows.iter().map(|(_, row)| serde_json::from_str::<Json>(row).unwrap()["id"].as_u64().unwrap()).collect();
     assert_eq!(ids, [1, 2, 8, 9, 23, 24].into());
 
     let broker = Broker::start();

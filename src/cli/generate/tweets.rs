@@ -254,7 +254,8 @@ mod tests {
     #[test]
     fn some_tweets_repeat_another_one_and_some_have_a_link() {
         let tweets = made(7, 0.0, 2_000);
-        let tweets: Vec<serde_json::Value> = tweets.iter().map(|t| serde_json::from_slice(t).expect("every tweet is JSON")).collect();
+        let tweets: Vec<serde_json::Value> =
+            tweets.iter().map(|t| serde_json::from_slice(t).expect("every tweet is JSON")).collect();
         fn text(t: &serde_json::Value) -> &str {
             t["text"].as_str().unwrap()
         }
