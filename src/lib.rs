@@ -96,7 +96,8 @@
 //! # Where to go next
 //!
 //! * `docs/guide/first-program.md` begins with `tidemill new`, and `docs/guide/testing.md` tests a program.
-//! * `docs/guide/coming-from-spark.md` shows programs of Spark, each beside the same program in tidemill.
+//! * `docs/guide/coming-from-spark.md` shows programs of Spark, each beside the same program in tidemill. `docs/guide/tutorials/` does it for five
+//!   tutorials.
 //! * `docs/guide/state-and-windows.md` says which verb to use and what it costs. `docs/guide/checkpoints.md` describes restarts.
 //! * `docs/guide/event-time.md` is about windows by when something happened, and about watermarks.
 //! * `docs/guide/graphs.md` is about graphs and loops, and about arrangements for those who come from differential.
@@ -176,4 +177,12 @@ mod pages {
     mod live {}
     #[doc = include_str!("../docs/guide/python.md")]
     mod python {}
+    #[doc = include_str!("../docs/guide/tutorials/README.md")]
+    mod tutorials {}
+    #[doc = include_str!("../docs/guide/tutorials/getting-started-with-python-and-kafka.md")]
+    mod getting_started_with_python_and_kafka {}
+    #[doc = include_str!("../docs/guide/tutorials/kafka-integration-guide.md")]
+    mod kafka_integration_guide {}
+    #[doc = include_str!("../docs/guide/tutorials/working-with-spark-and-kafka.md")]
+    mod working_with_spark_and_kafka {}
 }

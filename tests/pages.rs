@@ -7,8 +7,11 @@ use crate::{compiler, rust_files, temp_dir};
 
 /// The pages of the guide, as paths from the project's root.
 fn pages() -> Vec<String> {
-    let entries = std::fs::read_dir("docs/guide").unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-    let mut pages: Vec<String> = entries.map(|name| format!("docs/guide/{name}")).collect();
+    let mut pages = Vec::new();
+    for folder in ["docs/guide", "docs/guide/tutorials"] {
+        let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        pages.extend(entries.filter(|name| name != "tutorials").map(|name| format!("{folder}/{name}")));
+    }
     pages.sort();
     assert!(pages.len() >= 5, "{pages:?}");
     pages
@@ -53,7 +56,7 @@ fn every_page_is_linked_and_its_programs_are_doc_tests() {
     for page in pages().into_iter().chain(["README.md".into()]) {
         let text = read(&page);
         for (kind, block) in blocks(&text) {
-            let known = ["rust", "rust,no_run", "python", "sh", "sql", "text", "toml"].contains(&kind.as_str());
+            let known = ["rust", "rust,no_run", "rust,ignore", "python", "sh", "sql", "text", "toml"].contains(&kind.as_str());
             assert!(known || kind.starts_with("rust,compile_fail,E"), "{page}: a block of kind \"{kind}\":\n{block}");
         }
         // rustdoc treats an indented block as Rust. Other viewers show the lines that rustdoc hides.
@@ -270,6 +273,29 @@ fn every_program_of_the_guide_is_whole() {
             }
         }
     }
+}
+
+/// The last program of `dataflows/` or `examples/` that a text names.
+fn named_program(text: &str) -> Option<&str> {
+    let starts = ["`dataflows/", "`examples/"].iter().filter_map(|folder| text.rfind(folder));
+    text[starts.max()? + 1..].split('`').next()
+}
+
+/// A block of the kind `rust,ignore` is a piece of a program, which other tests run. The text before it names the file.
+#[test]
+fn pieces_of_programs_are_as_the_programs_have_them() {
+    let plain = |text: &str| text.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
+    let mut checked = 0;
+    for page in pages() {
+        let text = read(&page);
+        for (start, fence) in text.match_indices("\n```rust,ignore\n") {
+            let piece = text[start + fence.len()..].split("\n```\n").next().unwrap();
+            let program = named_program(&text[..start]).unwrap_or_else(|| panic!("{page} names no program for:\n{piece}"));
+            assert!(plain(&read(program)).contains(&plain(piece)), "{page}: {program} does not have this piece:\n{piece}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 10, "the pages of the tutorials have pieces, not {checked}");
 }
 
 /// `scripts/bench plot --out docs/bench` draws the pictures again.

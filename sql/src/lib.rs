@@ -78,7 +78,16 @@ pub use udf::UdfRegistration;
 /// Arrow, at the version of DataFusion.
 pub use datafusion::arrow;
 
-/// The page for users: every program in it is a doc test.
+/// The pages for users: every program in them is a doc test.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/guide/sql.md")]
-mod guide {}
+mod pages {
+    #[doc = include_str!("../../docs/guide/sql.md")]
+    mod sql {}
+    // With Kafka, files of Parquet, and databases.
+    #[cfg(feature = "cli")]
+    #[doc = include_str!("../../docs/guide/tutorials/building-a-kafka-pipeline.md")]
+    mod building_a_kafka_pipeline {}
+    #[cfg(feature = "cli")]
+    #[doc = include_str!("../../docs/guide/tutorials/stream-processing-and-messaging.md")]
+    mod stream_processing_and_messaging {}
+}

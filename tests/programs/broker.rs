@@ -10,7 +10,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::child::PATIENCE;
 
-/// The value of a record. `None`: a tombstone.
+/// The value of a record, or its key. `None`: there is none.
 pub type Value = Option<&'static [u8]>;
 
 /// A broker on 127.0.0.1. It stops on drop.
@@ -35,13 +35,19 @@ impl Broker {
     }
 
     pub fn send(&self, topic: &str, partition: i32, values: &[Value]) {
-        if values.is_empty() {
+        let records: Vec<(Value, Value)> = values.iter().map(|value| (None, *value)).collect();
+        self.send_pairs(topic, partition, &records);
+    }
+
+    /// Sends records with their keys.
+    pub fn send_pairs(&self, topic: &str, partition: i32, records: &[(Value, Value)]) {
+        if records.is_empty() {
             return;
         }
         let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &self.address).create().unwrap();
-        for value in values {
+        for (key, value) in records {
             let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
-            record.payload = *value;
+            (record.key, record.payload) = (*key, *value);
             producer.send(record).map_err(|(e, _)| e).unwrap();
         }
         producer.flush(PATIENCE).unwrap();

@@ -1,4 +1,4 @@
-//! The output of `weblog`, compared byte for byte.
+//! The output of `weblog` over a topic, compared byte for byte.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +49,7 @@ fn read(record: &Value) -> Option<(&'static str, &'static str, u16)> {
     Some((method, path, status[..status.find(' ').unwrap_or(status.len())].parse().ok()?))
 }
 
-fn model(input: &Input, panes: usize) -> String {
+pub fn model(input: &Input, panes: usize) -> String {
     let mut page = String::new();
     let (mut methods, mut endpoints) = (Vec::<Counts>::new(), Vec::<Counts>::new());
     for (time, records) in input.records() {

@@ -1,4 +1,4 @@
-//! Tweets as JSON, as the tutorial read them from Twitter: few authors write most of them.
+//! Tweets as JSON, as the tutorial read them from Twitter: few authors write most of them. Some repeat a tweet, and some have a link.
 
 use serde::Serialize;
 
@@ -72,6 +72,12 @@ const ODDITIES: &[&str] =
 const SOURCES: &[&str] = &["Twitter for iPhone", "Twitter for Android", "Twitter Web Client", "TweetDeck"];
 const LANGUAGES: &[&str] = &["en", "en", "en", "es", "fr", "ja", "pt"];
 
+/// Where links lead.
+const SITES: &[&str] = &["news.example", "www.news.example", "blog.example", "video.example", "shop.example"];
+/// One tweet in so many has a link, and one in so many repeats another one.
+const LINK: usize = 5;
+const RETWEET: usize = 8;
+
 /// Makes tweets.
 pub struct Tweets {
     random: Random,
@@ -95,6 +101,19 @@ struct Tweet<'a> {
     source: &'a str,
     lang: &'a str,
     user: User<'a>,
+    entities: Entities<'a>,
+}
+
+/// The links of a tweet. Its text has the short form.
+#[derive(Serialize)]
+struct Entities<'a> {
+    urls: &'a [Link],
+}
+
+#[derive(Serialize)]
+struct Link {
+    url: String,
+    expanded_url: String,
 }
 
 #[derive(Serialize)]
@@ -120,6 +139,7 @@ impl Tweets {
 
     fn tweet(&mut self, by: Option<&str>, at_ms: u64, out: &mut Vec<u8>) {
         self.compose();
+        let link = (self.random.below(LINK) == 0).then(|| self.link());
         let author = &self.authors[self.rank.next(&mut self.random)];
         let user = match by {
             Some(name) => User { id: 1, screen_name: name, followers_count: 1 << 20 },
@@ -132,6 +152,7 @@ impl Tweets {
             source: self.random.one_of(SOURCES),
             lang: self.random.one_of(LANGUAGES),
             user,
+            entities: Entities { urls: link.as_slice() },
         };
         self.next += 1;
         // Writing to memory cannot fail, and everything in it is a string or a number.
@@ -140,6 +161,12 @@ impl Tweets {
 
     fn compose(&mut self) {
         self.text.clear();
+        if self.random.below(RETWEET) == 0 {
+            let author = self.rank.next(&mut self.random);
+            self.text.push_str("RT @");
+            self.text.push_str(&self.authors[author].name);
+            self.text.push_str(": ");
+        }
         let words = 4 + self.random.below(12);
         for n in 0..words {
             if n > 0 {
@@ -157,6 +184,14 @@ impl Tweets {
             };
             self.text.push_str(word);
         }
+    }
+
+    /// Adds a link to the text.
+    fn link(&mut self) -> Link {
+        let url = format!("https://t.co/{:x}", self.next);
+        self.text.push(' ');
+        self.text.push_str(&url);
+        Link { url, expanded_url: format!("https://{}/{}", self.random.one_of(SITES), self.next) }
     }
 }
 
@@ -214,6 +249,24 @@ mod tests {
         assert_eq!(first["id"], 0);
         assert!(first["user"]["screen_name"].as_str().is_some_and(|s| s.len() > 2));
         assert!(first["text"].as_str().is_some_and(|s| s.split(' ').count() >= 4));
+    }
+
+    #[test]
+    fn some_tweets_repeat_another_one_and_some_have_a_link() {
+        let tweets = made(7, 0.0, 2_000);
+        let tweets: Vec<serde_json::Value> =
+            tweets.iter().map(|t| serde_json::from_slice(t).expect("every tweet is JSON")).collect();
+        fn text(t: &serde_json::Value) -> &str {
+            t["text"].as_str().unwrap()
+        }
+        let repeats = tweets.iter().filter(|t| text(t).starts_with("RT @")).count();
+        let links: Vec<_> = tweets.iter().filter(|t| t["entities"]["urls"][0].is_object()).collect();
+        assert!((150..350).contains(&repeats) && (300..500).contains(&links.len()), "{repeats} and {}", links.len());
+        for tweet in links {
+            let link = &tweet["entities"]["urls"][0];
+            assert!(text(tweet).ends_with(link["url"].as_str().unwrap()), "{tweet}");
+            assert!(link["expanded_url"].as_str().unwrap().contains(".example/"), "{tweet}");
+        }
     }
 
     #[test]
