@@ -34,7 +34,7 @@ impl ReceiverEvent {
 /// ```
 /// use std::sync::Mutex;
 /// use tidemill::connector::receiver::{Receiver, ReceiverHandle};
-/// use tidemill::metrics::{ReceiverEvent, ReceiverInfo};
+/// use tidemill::metrics::ReceiverInfo;
 /// use tidemill::prelude::*;
 ///
 /// /// A feed of one row.
