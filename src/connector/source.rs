@@ -57,6 +57,7 @@ use crate::core::error::Result;
 use crate::core::lock::lock;
 pub use crate::core::plan::{Limits, RunId, ShardSpan, Split, SplitOffset, SplitRange};
 use crate::core::unplanned::Unplanned;
+use crate::metrics::ReceiverEvent;
 
 /// Wakes the worker that owns a reader. Calls are cheap, may come from any thread, and may be frequent.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -417,6 +418,12 @@ pub trait SourceReader<T> {
     /// The trouble, in words. The job continues.
     fn health(&self) -> Result<(), String> {
         Ok(())
+    }
+
+    /// What has happened to the receiver behind this source since the previous call, in order: for the listeners of the job. Asked after each
+    /// `seal`. Default: nothing, for a source without one.
+    fn receiver_events(&mut self) -> Vec<ReceiverEvent> {
+        Vec::new()
     }
 
     /// Every output has written a batch with this range of a split of this worker. Called for each batch, in order, if

@@ -211,12 +211,11 @@ impl Planner {
         self.metrics.connect(&self.inputs.edges);
         self.begin_added(resumed.time)?;
         let totals = resumed.memory.get(TOTALS).map(Vec::as_slice);
-        self.metrics.begin(self.sources.names(), &self.inputs.outputs, &self.inputs.operators, totals);
+        self.metrics.begin(open, self.sources.names(), &self.inputs.outputs, &self.inputs.operators, totals);
         reporter::started(&self.config, &reads, self.inputs.outputs.len(), &resumed, self.ahead.then_some(self.next));
         self.replay = std::mem::take(&mut resumed.replay);
         self.losses = std::mem::take(&mut resumed.losses);
-        let limits = self.rates.limits(open);
-        self.workers.send(Command::Open { time: open, live, limits });
+        self.workers.send(Command::Open { time: open, live, limits: self.rates.limits(open) });
         Ok(())
     }
 
@@ -431,6 +430,7 @@ impl Planner {
             Event::Held { worker, held } => self.metrics.held(worker, held),
             Event::Process { process, used, refused } => self.metrics.process(process, used, refused),
             Event::Clients { process, clients } => self.metrics.clients(process, clients),
+            Event::Receiver { info } => self.metrics.receiver(&info),
             Event::Accumulated { time, accumulators } => self.in_flight.accumulated(time, accumulators),
             Event::EventTime { time, info } => self.in_flight.event_time(time, info),
             Event::Written { process, time, waiting, ago, worked, outputs } => {

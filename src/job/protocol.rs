@@ -17,7 +17,7 @@ use crate::metrics::clients::Client;
 use crate::metrics::held::WorkerHeld;
 use crate::metrics::process::Process;
 use crate::metrics::refused::Refused;
-use crate::metrics::{Accumulators, EventTimeInfo, OperatorWork};
+use crate::metrics::{Accumulators, EventTimeInfo, OperatorWork, ReceiverInfo};
 
 /// What the planner tells every worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -131,6 +131,8 @@ pub(crate) enum Event {
     Process { process: usize, used: Process, refused: Refused },
     /// The clients of Kafka in one process.
     Clients { process: usize, clients: Vec<Client> },
+    /// Something has happened to a receiver on one worker.
+    Receiver { info: ReceiverInfo },
     /// The totals of the accumulators after the batch time.
     Accumulated { time: BatchTime, accumulators: Accumulators },
     /// The event time of a stream after the batch time.

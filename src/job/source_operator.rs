@@ -29,6 +29,7 @@ use crate::engine::meter::Meter;
 use crate::engine::operator_id::OperatorId;
 use crate::job::corrected_rows;
 use crate::job::protocol::{Command, Event, SplitRead};
+use crate::metrics::ReceiverInfo;
 
 /// A batch that is to be sealed.
 struct Job {
@@ -251,6 +252,10 @@ impl<T: Data> Input<T> {
         open.downgrade(&next);
         self.bytes = 0;
         self.reader.limit(job.limits.capped(quota(self.max_rate.per_second, next, self.interval)));
+        for event in self.reader.receiver_events() {
+            let (source, name, worker) = (self.source, self.name.clone(), self.worker);
+            self.outbox.send(Event::Receiver { info: ReceiverInfo { source, name, worker, event } });
+        }
         self.outbox.send(Event::Sealed {
             worker: self.worker,
             source: self.source,

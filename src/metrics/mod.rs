@@ -16,6 +16,7 @@ mod listener;
 pub(crate) mod operator;
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
 pub(crate) mod process;
+mod receiver;
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
 pub(crate) mod refused;
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only readers over HTTP ask for it"))]
@@ -39,6 +40,7 @@ use history::History;
 pub use listener::StreamingListener;
 pub use operator::{OperatorInfo, OperatorWork};
 use process::Process;
+pub use receiver::{ReceiverEvent, ReceiverInfo};
 use refused::{Refusals, Refused};
 use state::{LastBad, Saved};
 pub use statistics::{Checkpoints, Statistics};
@@ -160,11 +162,30 @@ impl Metrics {
         (now.statistics.checkpoints, now.saved) = (checkpoints, saved);
     }
 
-    /// The job runs, with these sources, outputs and operators. `saved`: what [`Metrics::totals`] returned for a checkpoint.
-    pub fn begin(&self, sources: Vec<String>, outputs: &[Arc<str>], operators: &[Arc<str>], saved: Option<&[u8]>) {
-        let mut now = lock(&self.now);
-        now.history.begin(sources, outputs, operators, saved);
-        now.running = true;
+    /// The job runs from this batch on, with these sources, outputs and operators. `saved`: what [`Metrics::totals`] returned for a checkpoint.
+    pub fn begin(
+        &self,
+        first: BatchTime,
+        sources: Vec<String>,
+        outputs: &[Arc<str>],
+        operators: &[Arc<str>],
+        saved: Option<&[u8]>,
+    ) {
+        {
+            let mut now = lock(&self.now);
+            now.history.begin(sources, outputs, operators, saved);
+            now.running = true;
+        }
+        self.tell(|l| l.on_streaming_started(first));
+    }
+
+    /// Something has happened to a receiver.
+    pub fn receiver(&self, info: &ReceiverInfo) {
+        self.tell(|l| match info.event {
+            ReceiverEvent::Started => l.on_receiver_started(info),
+            ReceiverEvent::Error(_) => l.on_receiver_error(info),
+            ReceiverEvent::Stopped(_) => l.on_receiver_stopped(info),
+        });
     }
 
     /// From now on batches have one more operator.
@@ -205,6 +226,9 @@ impl Metrics {
             s.accumulators = batch.accumulators.clone();
             s.lost += batch.lost_positions();
             now.history.complete(batch.clone(), ranges);
+        }
+        for output in &batch.outputs {
+            self.tell(|l| l.on_output_operation_completed(batch, output));
         }
         self.tell(|l| l.on_batch_completed(batch));
     }

@@ -97,14 +97,14 @@ pub(crate) fn verdict(now: &Now, interval: Duration) -> (Pace, String) {
 mod tests {
     use super::*;
     use crate::core::plan::OffsetRange;
-    use crate::core::time::{millis, secs};
+    use crate::core::time::{BatchTime, millis, secs};
     use crate::metrics::{InputInfo, Metrics};
 
     /// The verdict after these batches of one second: scheduling delay and processing time in milliseconds, records, and lag.
     fn after(batches: impl IntoIterator<Item = (u64, u64, u64, u64)>) -> (Pace, String) {
         let metrics = Metrics::default();
         metrics.keep_batches();
-        metrics.begin(vec!["numbers".into()], &[], &[], None);
+        metrics.begin(BatchTime::default(), vec!["numbers".into()], &[], &[], None);
         for (scheduling, processing, records, lag) in batches {
             let range = OffsetRange::new("numbers", 0, 0, records as i64);
             metrics.complete(
@@ -142,7 +142,7 @@ mod tests {
     fn a_job_that_has_no_batch_or_given_ones_is_not_judged() {
         let metrics = Metrics::default();
         assert_eq!(verdict(&metrics.now(), secs(1)).0, Pace::Starting);
-        metrics.begin(Vec::new(), &[], &[], None);
+        metrics.begin(BatchTime::default(), Vec::new(), &[], &[], None);
         assert_eq!(verdict(&metrics.now(), secs(1)).1, "No batch is complete yet.");
         metrics.complete(&BatchInfo { scheduling_delay: secs(900), ..BatchInfo::default() }, &[]);
         assert_eq!(verdict(&metrics.now(), secs(1)).0, Pace::Given);

@@ -7,13 +7,16 @@ mod fuzz;
 mod keys;
 pub(crate) mod temp_dir;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::api::context::{Build, StreamingContext};
 use crate::api::dstream::DStream;
+use crate::checkpoint::Directory;
 use crate::connector::memory::MemorySink;
 use crate::connector::source;
 use crate::connector::source::{Emit, ReaderContext, Sealed, Source, SourceReader, SplitEnumerator, SplitRange};
@@ -21,7 +24,7 @@ use crate::core::data::{Data, Exchange};
 use crate::core::error::{Error, Result};
 use crate::core::plan::Split;
 use crate::engine::operator_id::OperatorId;
-use crate::job::ManualClock;
+use crate::job::{JobHandle, ManualClock};
 use crate::testing::temp_dir::TempDir;
 
 pub use crate::testing::fuzz::{TARGETS, Target};
@@ -131,6 +134,77 @@ where
     seen.extend(then.expect("the second job of the test"));
     assert!(dir.is_dir(), "both jobs have used the checkpoint directory");
     seen
+}
+
+/// Runs a verb over batches until the job fails, which it does when it has written batch `fails_at`, counted from 1. A second job, on another
+/// number of workers, goes on from the last checkpoint. Returns the output of both: the same as that of one job, if the verb saves and loads
+/// all of its state.
+///
+/// # Panics
+/// If there is no such batch, if the second job fails, or if it writes other rows in a batch that the first one has written.
+///
+/// ```
+/// use tidemill::testing::{run, run_restarted};
+/// let batches = vec![vec![('a', 1)], vec![('b', 2)], vec![('a', 3)], vec![('b', 4)]];
+/// let whole = run(1, batches.clone(), |s| s.sum_by_key().complete());
+/// assert_eq!(run_restarted((2, 1), 3, batches, |s| s.sum_by_key().complete()), whole);
+/// ```
+pub fn run_restarted<T, U, V>(workers: (u16, u16), fails_at: u64, batches: Vec<Vec<T>>, verb: V) -> Seen<U>
+where
+    T: Data + Send + Sync,
+    U: Exchange + PartialEq + Debug,
+    V: for<'s> Fn(&DStream<'s, T>) -> DStream<'s, U> + Clone + Send + Sync + 'static,
+{
+    let (dir, interval) = (TempDir::new("restarted"), Duration::from_millis(1));
+    let mut seen = BTreeMap::new();
+    for (workers, fails_at) in [(workers.0, Some(fails_at)), (workers.1, None)] {
+        let (memory, batches, verb, states) = (MemorySink::new(), batches.clone(), verb.clone(), dir.to_path_buf());
+        let out = memory.clone();
+        let builder = StreamingContext::builder("test", interval).workers(workers).without_logging().output_tries(1);
+        let job = builder.checkpoint(dir.to_path_buf()).checkpoint_interval(interval);
+        let job = job.start_on_clock(ManualClock::at(0), move |ssc| {
+            let (rows, states) = (ssc.test_stream(batches.clone()), states.clone());
+            verb(&rows).to_memory(&out);
+            rows.count().foreach_batch(move |batch| {
+                if fails_at != Some(batch.time().millis()) {
+                    return Ok(());
+                }
+                // Without a checkpoint the second job would have nothing to load.
+                if fails_at > Some(1) {
+                    await_checkpoint(&states)?;
+                }
+                Err(FAILED.into())
+            });
+            Ok(())
+        });
+        match (fails_at, job.and_then(JobHandle::await_termination)) {
+            (None, end) => drop(end.expect("the second job of the test")),
+            (Some(at), Ok(_)) => panic!("the first job of the test ended before batch {at}"),
+            (Some(_), Err(e)) => assert!(e.to_string().contains(FAILED), "the first job of the test: {e}"),
+        }
+        for (time, rows) in memory.batches() {
+            match seen.entry(time.millis()) {
+                Entry::Vacant(entry) => _ = entry.insert(rows),
+                Entry::Occupied(entry) => assert_eq!(*entry.get(), rows, "batch {} was written twice", time.millis()),
+            }
+        }
+    }
+    seen.into_iter().collect()
+}
+
+/// Why the first job of [`run_restarted`] ends.
+const FAILED: &str = "the test ends this job";
+
+/// Waits until a job has made a checkpoint.
+fn await_checkpoint(dir: &Path) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(300);
+    while Directory::open(dir)?.checkpoints()?.is_empty() {
+        if Instant::now() > until {
+            return Err(Error::config("the job of the test makes no checkpoint"));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// Builds a program without running it. Returns one line per operator, in build order.

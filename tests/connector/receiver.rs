@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use tidemill::checkpoint::Directory;
 use tidemill::connector::receiver::{Receiver, ReceiverHandle, StoreError};
+use tidemill::metrics::{ReceiverEvent, ReceiverInfo};
 use tidemill::prelude::*;
 
 use crate::harness::eventually;
@@ -198,6 +199,60 @@ fn e6_a_receiver_reports_restarts_and_stops() {
     assert_eq!(run.stops.load(Ordering::SeqCst), 2);
 }
 
+/// What listeners have heard of receivers.
+#[derive(Default)]
+struct Heard(Mutex<Vec<ReceiverEvent>>);
+
+impl Heard {
+    fn hear(&self, receiver: &ReceiverInfo) {
+        assert_eq!(receiver.source, 0);
+        self.0.lock().unwrap().push(receiver.event.clone());
+    }
+}
+
+impl StreamingListener for Heard {
+    fn on_receiver_started(&self, receiver: &ReceiverInfo) {
+        assert_eq!(receiver.event, ReceiverEvent::Started);
+        self.hear(receiver);
+    }
+
+    fn on_receiver_error(&self, receiver: &ReceiverInfo) {
+        assert!(matches!(receiver.event, ReceiverEvent::Error(_)), "{receiver:?}");
+        self.hear(receiver);
+    }
+
+    fn on_receiver_stopped(&self, receiver: &ReceiverInfo) {
+        assert!(matches!(receiver.event, ReceiverEvent::Stopped(_)), "{receiver:?}");
+        self.hear(receiver);
+    }
+}
+
+#[test]
+fn listeners_hear_what_happens_to_a_receiver() {
+    for workers in [1, 2, 4] {
+        let heard = Arc::new(Heard::default());
+        let run = start(builder(None, workers).streaming_listener(heard.clone()), "numbers").unwrap();
+        let first = run.starts.recv().unwrap();
+        first.store(1).unwrap();
+        first.report_error("the line is noisy");
+        first.restart_after("the line is gone", millis(0));
+        // It has no say any more.
+        first.report_error("late");
+        first.stop("late");
+        run.starts.recv().unwrap().store(2).unwrap();
+        run.job.stop_gracefully().unwrap();
+        let [error, stopped] = [ReceiverEvent::Error, ReceiverEvent::Stopped];
+        let expected = [
+            ReceiverEvent::Started,
+            error("the line is noisy".into()),
+            stopped("the line is gone".into()),
+            ReceiverEvent::Started,
+            stopped("the job ends".into()),
+        ];
+        assert_eq!(*heard.0.lock().unwrap(), expected, "{workers} workers");
+    }
+}
+
 /// Fails at its first start, and panics at its second one.
 struct Broken(i64);
 
@@ -216,11 +271,17 @@ impl Receiver for Broken {
 
 #[test]
 fn a_failed_start_is_tried_again_and_a_panic_ends_the_job() {
-    let job = StreamingContext::builder("broken", millis(10)).without_checkpoint().start(|ssc| {
+    let heard = Arc::new(Heard::default());
+    let job = StreamingContext::builder("broken", millis(10)).without_checkpoint().streaming_listener(heard.clone());
+    let job = job.start(|ssc| {
         ssc.receiver_stream(Broken(0)).to_memory(&MemorySink::new());
         Ok(())
     });
     let job = job.unwrap();
+    eventually("the listener has heard of it", || heard.0.lock().unwrap().len() >= 3);
+    let why = || "no such port".to_owned();
+    let expected = [ReceiverEvent::Started, ReceiverEvent::Error(why()), ReceiverEvent::Stopped(why())];
+    assert_eq!(heard.0.lock().unwrap()[..3], expected);
     eventually("the failure is seen", || job.statistics().trouble.iter().any(|t| t.contains("no such port")));
     let e = job.await_termination().unwrap_err().to_string();
     assert!(e.contains("receiver broken") && e.contains("panicked: start 2"), "{e}");

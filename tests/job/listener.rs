@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tidemill::metrics::{BatchInfo, StreamingListener};
+use tidemill::metrics::{BatchInfo, OutputInfo, StreamingListener};
 
 use super::*;
 use crate::harness::{PATIENCE, eventually, in_time};
@@ -63,6 +63,44 @@ fn listeners_hear_of_each_batch_in_order() {
     assert_eq!((s.lag, s.trouble), (None, vec![]));
     assert_eq!(s.last.unwrap(), heard[8].1);
     live.job.stop_now().unwrap();
+}
+
+/// The start is heard first, and each output right before its batch is complete.
+#[test]
+fn listeners_hear_of_the_start_and_of_each_output() {
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<String>>);
+    impl Heard {
+        fn hear(&self, what: &str, time: BatchTime) {
+            self.0.lock().unwrap().push(format!("{what} {}", time.millis()));
+        }
+    }
+    impl StreamingListener for Heard {
+        fn on_streaming_started(&self, first: BatchTime) {
+            self.hear("started", first);
+        }
+        fn on_batch_completed(&self, batch: &BatchInfo) {
+            self.hear("completed", batch.time);
+        }
+        fn on_output_operation_completed(&self, batch: &BatchInfo, output: &OutputInfo) {
+            assert!(batch.outputs.contains(output) && output.tries == 1, "{output:?}");
+            self.hear(output.name.split(' ').next().unwrap(), batch.time);
+        }
+    }
+    for workers in [1, 2, 4] {
+        let (queue, heard) = (QueueSource::from_batches([vec![1], vec![2]]), Arc::new(Heard::default()));
+        let job = StreamingContext::builder("heard", millis(10)).workers(workers).without_checkpoint();
+        let job = job.streaming_listener(heard.clone()).start_on_clock(ManualClock::at(0), move |ssc| {
+            let numbers = ssc.queue_stream(&queue);
+            numbers.to_memory(&MemorySink::new());
+            numbers.count().foreach_batch(|_| Ok(()));
+            Ok(())
+        });
+        job.unwrap().await_termination().unwrap();
+        let batch = |time| ["to_memory", "foreach_batch", "completed"].map(|what| format!("{what} {time}"));
+        let expected = [vec!["started 10".to_owned()], batch(10).into(), batch(20).into()].concat();
+        assert_eq!(*heard.0.lock().unwrap(), expected, "{workers} workers");
+    }
 }
 
 /// What a batch reports adds up: records by split, bad records, tries of outputs.

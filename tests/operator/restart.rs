@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::event_time::micros;
+use crate::rust_files;
 use crate::temp_dir::TempDir;
 use proptest::prelude::*;
 use tidemill::job::ManualClock;
@@ -37,7 +39,7 @@ fn timed<'s>(s: &DStream<'s, Pair>) -> EventTimeStream<'s, (u8, i64)> {
 }
 
 /// Every verb that keeps state, and verbs on its result.
-const VERBS: [(&str, Verb); 45] = [
+const VERBS: [(&str, Verb); 57] = [
     ("update_state_by_key", |s| {
         text(&s.update_state_by_key(|new: &[i64], sum: Option<i64>| {
             let sum = new.iter().sum::<i64>() + sum.unwrap_or(0);
@@ -78,6 +80,34 @@ const VERBS: [(&str, Verb); 45] = [
     ("reduce_by_key_and_window", |s| text(&s.reduce_by_key_and_window(|a, b| a.max(b), millis(4), millis(2)).changes())),
     ("reduce_by_key_and_window_inverse", |s| {
         text(&s.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, millis(5), millis(1)).update())
+    }),
+    ("sums of floats", |s| text(&s.map(|(k, n)| (k, n as f64 / 4.0)).sum_by_key().update())),
+    ("reduce_by_window", |s| text(&s.reduce_by_window(|a, b| a.max(b), millis(4), millis(2)).changes())),
+    ("reduce_by_window_inverse", |s| {
+        text(&s.map(|(_, n)| n).reduce_by_window_inverse(|a, b| a + b, |a, b| a - b, millis(3), millis(1)).changes())
+    }),
+    ("reduce_by_key_and_window_inverse_filter", |s| {
+        let sums = s.reduce_by_key_and_window_inverse_filter(|a, b| a + b, |a, b| a - b, |(_, n)| *n > 0, millis(4), millis(1));
+        text(&sums.changes())
+    }),
+    ("a lookup in a view", |s| text(&s.join_view(&s.sum_by_key()))),
+    ("functions with a broadcast", |s| {
+        let sums = s.sum_by_key().broadcast();
+        let rows = s.flat_map_with_broadcast(&sums, |(k, n), sums| sums.get(&k).map(|sum| (k, n, *sum)));
+        let known = s.map_partitions_with_broadcast(&sums, |part, sums| {
+            [part.iter().map(|(k, _)| sums.get(k).copied().unwrap_or(0)).sum::<i64>()]
+        });
+        text(&rows).union(&text(&known))
+    }),
+    ("views joined on one side", |s| {
+        let (all, now) = (s.sum_by_key(), s.over(millis(2), millis(2)));
+        let outer = text(&all.left_outer_join(&now).changes()).union(&text(&all.right_outer_join(&now).changes()));
+        outer.union(&text(&all.semi_join(&now).changes()))
+    }),
+    ("least and largest values of a view", |s| {
+        let rows = s.accumulate();
+        let ends = text(&rows.min_by_key().changes()).union(&text(&rows.max_by_key().changes()));
+        ends.union(&text(&rows.top(2).changes()))
     }),
     ("views joined", |s| text(&s.sum_by_key().join(&s.over(millis(2), millis(2))).changes())),
     ("views joined, with what has no partner", |s| {
@@ -138,6 +168,18 @@ const VERBS: [(&str, Verb); 45] = [
         let counts = timed(s).map(|(k, _)| k).session(std::time::Duration::from_micros(1)).count_by_value();
         text(&counts.append()).union(&text(&counts.changes()))
     }),
+    ("values by key in windows by event time", |s| {
+        let windows = timed(s).sliding(micros(4), micros(2));
+        let sums = windows.aggregate_by_key(0i64, |sum, n| sum + n, |a, b| a + b);
+        let late = windows.reduce_by_key(|a, b| a.max(b)).late().map(|late| late.window);
+        text(&sums.append()).union(&text(&sums.changes())).union(&text(&late))
+    }),
+    ("values by key in sessions by event time", |s| {
+        let sessions = timed(s).session(micros(1));
+        let sums = sessions.aggregate_by_key(|n| n, |a, b| a + b);
+        text(&sums.append()).union(&text(&sums.changes())).union(&text(&sessions.reduce_by_key(|a, b| a.max(b)).append()))
+    }),
+    ("distinct_within of whole rows", |s| text(&timed(s).distinct_within(micros(2)).timestamped())),
     ("distinct_within", |s| {
         let rows = timed(s).distinct_within_by(std::time::Duration::from_micros(2), |(k, _)| *k);
         text(&rows.timestamped()).union(&text(&rows.duplicates()))
@@ -172,11 +214,46 @@ const VERBS: [(&str, Verb); 45] = [
         let join = left.full_outer_join_within(&right, millis(0), std::time::Duration::from_micros(1));
         text(&join.timestamped()).union(&text(&join.late()))
     }),
+    ("outer joins by event time, of one side", |s| {
+        let [left, right] = [0, 1].map(|side| timed(s).filter(move |(_, n)| n % 2 == side));
+        let lefts = left.left_outer_join_within(&right, millis(0), micros(1));
+        let near = left.as_of_join_within(&right, micros(1));
+        let rights = left.right_outer_join_within(&right, millis(0), micros(1));
+        text(&lefts.timestamped()).union(&text(&rights.timestamped())).union(&text(&near.timestamped()))
+    }),
     ("as_of_join", |s| {
         let [left, right] = [0, 1].map(|side| timed(s).filter(move |(_, n)| n % 2 == side));
         text(&left.as_of_join(&right).timestamped())
     }),
 ];
+
+/// A verb whose page says what state it keeps is called above, or in another test that goes on with other workers.
+#[test]
+fn every_verb_that_keeps_state_is_restarted() {
+    let tests = rust_files::below("tests/operator").into_iter().map(|path| std::fs::read_to_string(path).unwrap());
+    let restarting: Vec<String> =
+        tests.filter(|test| test.contains("run_handed_over") || test.contains("const VERBS:")).collect();
+    let (mut known, mut missing) = (0, Vec::new());
+    for path in rust_files::below("src/operator") {
+        let mut keeps = false;
+        for line in std::fs::read_to_string(&path).unwrap().lines().map(str::trim) {
+            match line.strip_prefix("pub fn ") {
+                _ if line.starts_with("///") => keeps |= line.contains("State: ") || line.ends_with("State:"),
+                _ if line.starts_with("#[") => {}
+                Some(verb) if keeps => {
+                    let name = verb.split(['(', '<']).next().unwrap();
+                    match restarting.iter().any(|test| test.contains(&format!(".{name}("))) {
+                        true => known += 1,
+                        false => missing.push(format!("{path}: {name}")),
+                    }
+                    keeps = false;
+                }
+                _ => keeps = false,
+            }
+        }
+    }
+    assert!(missing.is_empty() && known > 25, "{known} are restarted, and these are not: {missing:?}");
+}
 
 /// The times of the checkpoints in a directory.
 fn checkpoints(dir: &Path) -> Vec<u64> {

@@ -20,6 +20,8 @@ pub const PASSWORD: &str = "hunter2";
 pub struct Server {
     dir: PathBuf,
     port: u16,
+    /// Settings beside those of every server.
+    settings: &'static [&'static str],
     process: Option<Child>,
 }
 
@@ -37,7 +39,12 @@ fn program(name: &str) -> Command {
 }
 
 impl Server {
+    /// A server that loses data with its machine, which is faster.
     pub fn start(name: &str) -> Server {
+        Server::start_with(name, &["fsync=off"])
+    }
+
+    pub fn start_with(name: &str, settings: &'static [&'static str]) -> Server {
         // TMPDIR may be below a directory that only root passes.
         let base = if getuid().is_root() { "/tmp".into() } else { std::env::temp_dir() };
         let dir = base.join(format!("tidemill-{name}-{}", std::process::id()));
@@ -56,7 +63,7 @@ impl Server {
         ]);
         assert!(make.status().unwrap().success(), "initdb failed");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Server { dir, port, process: None };
+        let mut server = Server { dir, port, settings, process: None };
         server.run();
         server
     }
@@ -64,9 +71,10 @@ impl Server {
     /// Starts it, and waits until it answers. After a kill, it first repairs its files.
     pub fn run(&mut self) {
         let port = self.port.to_string();
-        let settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"];
+        let settings = ["listen_addresses=127.0.0.1", "unix_socket_directories="];
+        let settings = settings.iter().chain(self.settings);
         let mut run = program("postgres");
-        run.current_dir(&self.dir).args(["-D", "data", "-p", &port]).args(settings.iter().flat_map(|s| ["-c", s]));
+        run.current_dir(&self.dir).args(["-D", "data", "-p", &port]).args(settings.flat_map(|s| ["-c", s]));
         self.process = Some(run.spawn().unwrap());
         let begun = Instant::now();
         while Client::connect(&self.url(), NoTls).is_err() {

@@ -43,6 +43,15 @@ trait Connection: Send {
     /// Runs a statement, which the connection keeps for the next time.
     fn execute(&mut self, sql: &str, values: &[Value]) -> Result<(), BoxError>;
 
+    /// How many of these rows, from the first on, one call of [`insert`](Self::insert) or [`delete`](Self::delete) takes: at least one.
+    fn at_once(rows: &[&[Value]]) -> usize;
+
+    /// Inserts or replaces rows: all of them, or none after an error.
+    fn insert(&mut self, table: &Table, rows: &[&[Value]]) -> Result<(), BoxError>;
+
+    /// Deletes the rows that have the keys of these.
+    fn delete(&mut self, table: &Table, rows: &[&[Value]]) -> Result<(), BoxError>;
+
     /// The first row of the answer, or `None`. Its values are texts and integers.
     fn first(&mut self, sql: &str, values: &[Value]) -> Result<Option<Vec<Value>>, BoxError>;
 

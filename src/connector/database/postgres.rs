@@ -1,6 +1,7 @@
 //! PostgreSQL: the connection, and the verbs.
 
 use std::collections::HashMap;
+use std::iter::once;
 use std::time::Duration;
 
 use postgres::types::{ToSql, Type};
@@ -17,6 +18,10 @@ use crate::engine::operator_id::OperatorId;
 
 /// How long a connection may take, and how long data may stay without an answer, if the connection string does not say it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How many rows a statement may have. Each one waits for the server's answer.
+const ROWS: usize = 4_096;
+/// How many bytes their texts may have. PostgreSQL takes 1 GiB.
+const BYTES: usize = 16 << 20;
 
 impl<T: Exchange> DStream<'_, T> {
     /// Writes each batch to a table of PostgreSQL, in one transaction for each of [`Table::shards`]. Feature `postgres`.
@@ -128,6 +133,22 @@ impl Connected {
         self.statements.insert(sql.into(), statement.clone());
         Ok(statement)
     }
+
+    /// Runs a statement over these columns of rows, each of which is an array. `sql` makes it for the types of the columns.
+    fn run_arrays(
+        &mut self,
+        table: &Table,
+        columns: &[usize],
+        rows: &[&[Value]],
+        sql: fn(&Table, &[&str]) -> String,
+    ) -> Result<(), BoxError> {
+        let one = self.statement(&table.insert(1))?;
+        let types: Vec<&Type> = columns.iter().map(|at| &one.params()[*at]).collect();
+        let statement = self.statement(&sql(table, &types.iter().map(|of| of.name()).collect::<Vec<_>>()))?;
+        let array = |(at, of): (&usize, &&Type)| parameter(rows.iter().map(|row| &row[*at]), of, true);
+        let arrays: Vec<Parameter<'_>> = columns.iter().zip(&types).map(array).collect::<Result<_, _>>()?;
+        self.client.execute(&statement, &borrowed(&arrays)).map(drop).map_err(failed)
+    }
 }
 
 /// What the server or the connection says.
@@ -155,46 +176,75 @@ fn failed(e: postgres::Error) -> BoxError {
 
 type Parameter<'a> = Box<dyn ToSql + Sync + 'a>;
 
-/// A value as the type of its column wants it.
-fn parameter<'a>(value: &'a Value, column: &Type) -> Result<Parameter<'a>, BoxError> {
-    let wrong = || BoxError::from(FatalError(format!("a column of type {column} does not take {}", named(value))));
-    fn whole<'a, N: TryFrom<i64> + ToSql + Sync + 'a>(value: &Value) -> Option<Parameter<'a>> {
-        match value {
-            Value::Null => Some(Box::new(None::<N>)),
-            Value::Int(n) => Some(Box::new(N::try_from(*n).ok()?)),
-            _ => None,
-        }
+/// Values as the type of their column wants them: an array of all, or one value.
+fn parameter<'a>(values: impl Iterator<Item = &'a Value>, column: &Type, array: bool) -> Result<Parameter<'a>, BoxError> {
+    fn all<'a, V: ToSql + Sync + 'a>(
+        values: impl Iterator<Item = &'a Value>,
+        column: &Type,
+        array: bool,
+        read: impl Fn(&'a Value) -> Option<Option<V>>,
+    ) -> Result<Parameter<'a>, BoxError> {
+        let read = |value| read(value).ok_or_else(|| wrong(value, column));
+        let mut found: Vec<Option<V>> = values.map(read).collect::<Result<_, BoxError>>()?;
+        let parameter: Parameter<'a> = if array { Box::new(found) } else { Box::new(found.pop().flatten()) };
+        Ok(parameter)
     }
-    let float = || match value {
+    match *column {
+        Type::INT2 => all(values, column, array, whole::<i16>),
+        Type::INT4 => all(values, column, array, whole::<i32>),
+        Type::INT8 => all(values, column, array, whole::<i64>),
+        Type::FLOAT4 => all(values, column, array, |value| Some(float(value)?.map(|x| x as f32))),
+        Type::FLOAT8 => all(values, column, array, float),
+        Type::BOOL => all(values, column, array, boolean),
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => all(values, column, array, text),
+        Type::BYTEA => all(values, column, array, bytes),
+        _ => all(values, column, array, |_| None::<Option<bool>>),
+    }
+}
+
+fn wrong(value: &Value, column: &Type) -> BoxError {
+    FatalError(format!("a column of type {column} does not take {}", named(value))).into()
+}
+
+fn whole<N: TryFrom<i64>>(value: &Value) -> Option<Option<N>> {
+    match value {
+        Value::Null => Some(None),
+        Value::Int(n) => Some(Some(N::try_from(*n).ok()?)),
+        _ => None,
+    }
+}
+
+fn float(value: &Value) -> Option<Option<f64>> {
+    match value {
         Value::Null => Some(None),
         Value::Float(x) => Some(Some(*x)),
         Value::Int(n) => Some(Some(*n as f64)),
         _ => None,
-    };
-    let found: Option<Parameter<'a>> = match *column {
-        Type::INT2 => whole::<i16>(value),
-        Type::INT4 => whole::<i32>(value),
-        Type::INT8 => whole::<i64>(value),
-        Type::FLOAT4 => float().map(|x| Box::new(x.map(|x| x as f32)) as Parameter<'a>),
-        Type::FLOAT8 => float().map(|x| Box::new(x) as Parameter<'a>),
-        Type::BOOL => match value {
-            Value::Null => Some(Box::new(None::<bool>)),
-            Value::Bool(b) => Some(Box::new(*b)),
-            _ => None,
-        },
-        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => match value {
-            Value::Null => Some(Box::new(None::<&str>)),
-            Value::Text(text) => Some(Box::new(text.as_str())),
-            _ => None,
-        },
-        Type::BYTEA => match value {
-            Value::Null => Some(Box::new(None::<&[u8]>)),
-            Value::Bytes(bytes) => Some(Box::new(&bytes[..])),
-            _ => None,
-        },
+    }
+}
+
+fn boolean(value: &Value) -> Option<Option<bool>> {
+    match value {
+        Value::Null => Some(None),
+        Value::Bool(b) => Some(Some(*b)),
         _ => None,
-    };
-    found.ok_or_else(wrong)
+    }
+}
+
+fn text(value: &Value) -> Option<Option<&str>> {
+    match value {
+        Value::Null => Some(None),
+        Value::Text(text) => Some(Some(text.as_str())),
+        _ => None,
+    }
+}
+
+fn bytes(value: &Value) -> Option<Option<&[u8]>> {
+    match value {
+        Value::Null => Some(None),
+        Value::Bytes(bytes) => Some(Some(bytes.as_slice())),
+        _ => None,
+    }
 }
 
 fn named(value: &Value) -> String {
@@ -210,7 +260,7 @@ fn named(value: &Value) -> String {
 
 /// The values of a statement, as its columns want them.
 fn parameters<'a>(values: &'a [Value], statement: &Statement) -> Result<Vec<Parameter<'a>>, BoxError> {
-    values.iter().zip(statement.params()).map(|(value, column)| parameter(value, column)).collect()
+    values.iter().zip(statement.params()).map(|(value, column)| parameter(once(value), column, false)).collect()
 }
 
 fn borrowed<'p>(parameters: &'p [Parameter<'_>]) -> Vec<&'p (dyn ToSql + Sync)> {
@@ -241,6 +291,30 @@ impl Connection for Connected {
         self.client.execute(&statement, &borrowed(&parameters)).map(drop).map_err(failed)
     }
 
+    fn at_once(rows: &[&[Value]]) -> usize {
+        let mut bytes = 0;
+        let size = |value: &Value| match value {
+            Value::Text(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        };
+        let fits = |row: &&&[Value]| {
+            bytes += row.iter().map(size).sum::<usize>();
+            bytes <= BYTES
+        };
+        rows.iter().take(ROWS).take_while(fits).count().max(1)
+    }
+
+    fn insert(&mut self, table: &Table, rows: &[&[Value]]) -> Result<(), BoxError> {
+        let all: Vec<usize> = (0..table.columns.len()).collect();
+        self.run_arrays(table, &all, rows, Table::insert_arrays)
+    }
+
+    fn delete(&mut self, table: &Table, rows: &[&[Value]]) -> Result<(), BoxError> {
+        let key: Vec<usize> = table.key_places().collect();
+        self.run_arrays(table, &key, rows, Table::delete_arrays)
+    }
+
     fn first(&mut self, sql: &str, values: &[Value]) -> Result<Option<Vec<Value>>, BoxError> {
         let statement = self.statement(sql)?;
         let parameters = parameters(values, &statement)?;
@@ -262,7 +336,7 @@ impl Connection for Connected {
                 Kind::Boolean => Value::Bool(false),
                 Kind::Bytes => Value::Bytes(Vec::new()),
             };
-            if parameter(&sample, found).is_err() {
+            if parameter(once(&sample), found, false).is_err() {
                 return Err(format!("its column \"{}\" is of type {found}", column.name).into());
             }
         }
@@ -295,12 +369,24 @@ mod tests {
 
     #[test]
     fn values_are_what_columns_want() {
-        let takes = |value: Value, column: &Type| parameter(&value, column).is_ok();
+        let takes = |value: Value, column: &Type| parameter(once(&value), column, false).is_ok();
         assert!(
             takes(Value::Int(7), &Type::INT2) && !takes(Value::Int(1 << 40), &Type::INT4) && takes(Value::Int(1), &Type::FLOAT8)
         );
         assert!(takes(Value::Null, &Type::TEXT) && !takes(Value::Text("x".into()), &Type::NUMERIC));
-        let e = parameter(&Value::Int(1 << 40), &Type::INT4).err().unwrap().to_string();
+        let e = parameter(once(&Value::Int(1 << 40)), &Type::INT4, false).err().unwrap().to_string();
         assert_eq!(e, "a column of type int4 does not take the integer 1099511627776");
+        let e = parameter([Value::Int(1), Value::Bool(true)].iter(), &Type::INT4, true).err().unwrap().to_string();
+        assert_eq!(e, "a column of type int4 does not take booleans");
+    }
+
+    #[test]
+    fn a_statement_takes_rows_by_their_number_and_by_their_bytes() {
+        let at_once = |rows: &[Vec<Value>]| Connected::at_once(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        assert_eq!(at_once(&vec![vec![Value::Int(1)]; 5_000]), ROWS);
+        assert_eq!(at_once(&vec![vec![Value::Int(1)]; 7]), 7);
+        let long = vec![Value::Text("x".repeat(BYTES / 2)), Value::Null];
+        assert_eq!(at_once(&vec![long; 3]), 2);
+        assert_eq!(at_once(&vec![vec![Value::Bytes(vec![0; BYTES + 1])]; 2]), 1);
     }
 }

@@ -16,6 +16,10 @@ use crate::engine::operator_id::OperatorId;
 
 /// How long a statement waits while another program writes to the file.
 const BUSY: Duration = Duration::from_secs(5);
+/// How many rows a statement may have. Each number is another statement to prepare.
+const ROWS: [usize; 4] = [512, 64, 8, 1];
+/// How many values a statement may have: SQLite takes 32,766.
+const VALUES: usize = 32_000;
 
 impl<T: Exchange> DStream<'_, T> {
     /// Writes each batch to a table of a SQLite file, in one transaction for each of [`Table::shards`]. Feature `sqlite`.
@@ -142,6 +146,24 @@ impl Connection for rusqlite::Connection {
 
     fn execute(&mut self, sql: &str, values: &[Value]) -> Result<(), BoxError> {
         self.prepare_cached(sql)?.execute(params_from_iter(values))?;
+        Ok(())
+    }
+
+    fn at_once(rows: &[&[Value]]) -> usize {
+        let columns = rows.first().map_or(0, |row| row.len());
+        ROWS.into_iter().find(|n| *n <= rows.len() && n * columns <= VALUES).unwrap_or(1)
+    }
+
+    fn insert(&mut self, table: &Table, rows: &[&[Value]]) -> Result<(), BoxError> {
+        self.prepare_cached(&table.insert(rows.len()))?.execute(params_from_iter(rows.iter().copied().flatten()))?;
+        Ok(())
+    }
+
+    fn delete(&mut self, table: &Table, rows: &[&[Value]]) -> Result<(), BoxError> {
+        let mut statement = self.prepare_cached(&table.delete())?;
+        for row in rows {
+            statement.execute(params_from_iter(table.key_places().map(|at| &row[at])))?;
+        }
         Ok(())
     }
 

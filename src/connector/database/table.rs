@@ -1,7 +1,5 @@
 //! Which table a stream is written to, and the statements that do it.
 
-use std::fmt::Write;
-
 /// A table of a database: its columns, its key, and how often each row is written. For `DStream::to_sqlite` and
 /// `DStream::to_postgres`.
 ///
@@ -173,26 +171,49 @@ impl Table {
 
     /// Like `insert`, with these words in the places of values, which count from 1.
     pub(super) fn insert_with(&self, rows: usize, place: impl Fn(usize) -> String) -> String {
+        let (into, columns) = (self.insert_into(), self.columns.len());
+        let row = |row| (1..=columns).map(|i| place(row * columns + i)).collect::<Vec<_>>().join(", ");
+        let rows: Vec<String> = (0..rows).map(|n| format!("({})", row(n))).collect();
+        format!("{into} VALUES {}{}", rows.join(", "), self.on_conflict())
+    }
+
+    /// Inserts or replaces rows, whose columns are arrays of these types.
+    #[cfg(feature = "postgres")]
+    pub(super) fn insert_arrays(&self, types: &[&str]) -> String {
+        format!("{} SELECT * FROM {}{}", self.insert_into(), unnest(types), self.on_conflict())
+    }
+
+    fn insert_into(&self) -> String {
         let names: Vec<String> = self.columns.iter().map(|c| quoted(&c.name)).collect();
-        let mut sql = format!("INSERT INTO {} ({}) VALUES ", quoted_path(&self.name), names.join(", "));
-        for row in 0..rows {
-            let places: Vec<String> = (1..=names.len()).map(|i| place(row * names.len() + i)).collect();
-            let _ = write!(sql, "{}({})", if row == 0 { "" } else { ", " }, places.join(", "));
+        format!("INSERT INTO {} ({})", quoted_path(&self.name), names.join(", "))
+    }
+
+    /// What an `INSERT` does with a row whose key is in the table.
+    fn on_conflict(&self) -> String {
+        if !self.has_key() {
+            return String::new();
         }
-        if self.has_key() {
-            let key: Vec<String> = self.key.iter().map(|c| quoted(c)).collect();
-            let others = self.columns.iter().filter(|c| !self.key.contains(&c.name)).map(|c| quoted(&c.name));
-            let set: Vec<String> = others.map(|c| format!("{c} = excluded.{c}")).collect();
-            let then = if set.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", set.join(", ")) };
-            let _ = write!(sql, " ON CONFLICT ({}) DO {then}", key.join(", "));
-        }
-        sql
+        let key: Vec<String> = self.key.iter().map(|c| quoted(c)).collect();
+        let others = self.columns.iter().filter(|c| !self.key.contains(&c.name)).map(|c| quoted(&c.name));
+        let set: Vec<String> = others.map(|c| format!("{c} = excluded.{c}")).collect();
+        let then = if set.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", set.join(", ")) };
+        format!(" ON CONFLICT ({}) DO {then}", key.join(", "))
     }
 
     /// Deletes the row with a key. Its values are in the order of [`key_places`](Self::key_places).
+    #[cfg(feature = "sqlite")]
     pub(super) fn delete(&self) -> String {
         let places = self.key_places().zip(1..).map(|(at, i)| format!("{} = ${i}", quoted(&self.columns[at].name)));
         format!("DELETE FROM {} WHERE {}", quoted_path(&self.name), places.collect::<Vec<_>>().join(" AND "))
+    }
+
+    /// Deletes the rows with these keys, whose columns are arrays of these types.
+    #[cfg(feature = "postgres")]
+    pub(super) fn delete_arrays(&self, types: &[&str]) -> String {
+        let key: Vec<String> = self.key_places().map(|at| quoted(&self.columns[at].name)).collect();
+        let same: Vec<String> = key.iter().map(|c| format!("kept.{c} = gone.{c}")).collect();
+        let (name, keys, from) = (quoted_path(&self.name), key.join(", "), unnest(types));
+        format!("DELETE FROM {name} AS kept USING {from} AS gone ({keys}) WHERE {}", same.join(" AND "))
     }
 
     /// Inserts a row into the table of dead letters.
@@ -219,6 +240,13 @@ impl Table {
     }
 }
 
+/// Arrays of these types as a table: PostgreSQL's `unnest`.
+#[cfg(feature = "postgres")]
+fn unnest(types: &[&str]) -> String {
+    let arrays: Vec<String> = types.iter().zip(1..).map(|(of, i)| format!("${i}::pg_catalog.{of}[]")).collect();
+    format!("unnest({})", arrays.join(", "))
+}
+
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -238,12 +266,24 @@ mod tests {
         let then = r#" ON CONFLICT ("word", "a""b") DO UPDATE SET "n" = excluded."n""#;
         assert_eq!(table.insert(1), format!("{into}{then}"));
         assert_eq!(table.insert(2), format!("{into}, ($4, $5, $6){then}"));
+        #[cfg(feature = "sqlite")]
         assert_eq!(table.delete(), r#"DELETE FROM "public"."counts" WHERE "word" = $1 AND "a""b" = $2"#);
         assert_eq!(table.key_places().collect::<Vec<_>>(), [0, 2]);
         let create = r#"CREATE TABLE "public"."counts" ("word" x, "n" x, "a""b" x, PRIMARY KEY ("word", "a""b"))"#;
         assert_eq!(table.create(|_| "x"), create);
         assert!(Table::new("t").text("only").key(["only"]).insert(1).ends_with("DO NOTHING"));
         assert!(!Table::new("t").text("only").insert(1).contains("CONFLICT"));
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn statements_take_columns_as_arrays() {
+        let table = Table::new("counts").text("word").integer("n").key(["word"]);
+        let into = r#"INSERT INTO "counts" ("word", "n") SELECT * FROM unnest($1::pg_catalog.text[], $2::pg_catalog.int8[])"#;
+        let then = r#" ON CONFLICT ("word") DO UPDATE SET "n" = excluded."n""#;
+        assert_eq!(table.insert_arrays(&["text", "int8"]), format!("{into}{then}"));
+        let from = r#"DELETE FROM "counts" AS kept USING unnest($1::pg_catalog.text[]) AS gone ("word")"#;
+        assert_eq!(table.delete_arrays(&["text"]), format!(r#"{from} WHERE kept."word" = gone."word""#));
     }
 
     #[test]

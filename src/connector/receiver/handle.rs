@@ -7,6 +7,7 @@ use super::shared::{BUFFER, RESTART_DELAY, Request, Shared, State};
 use crate::checkpoint::received_log::LONGEST;
 use crate::core::data::Exchange;
 use crate::core::error::Error;
+use crate::metrics::ReceiverEvent;
 
 /// Rows of about this many encoded bytes are stored together.
 const BLOCK: usize = 1 << 20;
@@ -179,13 +180,14 @@ impl<T: Exchange> ReceiverHandle<T> {
     }
 
     /// Reports a trouble: it is logged, and is in [`Statistics::trouble`](crate::metrics::Statistics::trouble) until a row is stored. The
-    /// receiver goes on. Spark's `reportError`.
+    /// receiver goes on. Listeners hear of it. Spark's `reportError`.
     #[doc(alias = "reportError")]
     pub fn report_error(&self, what: impl Into<String>) {
         let what = what.into();
         tracing::warn!(source = %self.shared.name, %what, "the receiver reports a trouble");
         let mut state = self.shared.lock();
         if state.takes(self.start) {
+            state.happens(ReceiverEvent::Error(what.clone()));
             state.trouble = Some(what);
         }
     }

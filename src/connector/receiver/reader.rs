@@ -14,6 +14,7 @@ use crate::connector::source::{Emit, Sealed, SourceReader, Waker};
 use crate::core::error::{Error, Result};
 use crate::core::plan::{Limits, RunId, Split, SplitRange};
 use crate::core::thread::spawn;
+use crate::metrics::ReceiverEvent;
 
 /// How long the end of a job waits for a receiver that stops.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -128,6 +129,10 @@ impl<R: Receiver> SourceReader<R::Item> for ReceiverReader<R> {
 
     fn on_committed(&mut self, _: u32, range: &SplitRange) {
         self.shared.written_until(range.until);
+    }
+
+    fn receiver_events(&mut self) -> Vec<ReceiverEvent> {
+        self.shared.lock().events.drain(..).collect()
     }
 
     fn health(&self) -> Result<(), String> {

@@ -10,24 +10,21 @@ use crate::connector::received::Taken;
 use crate::connector::source::Waker;
 use crate::core::error::Error;
 use crate::core::lock::lock;
+use crate::metrics::ReceiverEvent;
 
 /// The encoded bytes of rows that may wait for the worker, plus at most one block for each thread that stores.
 pub(super) const BUFFER: usize = 4 << 20;
 /// How long a restart waits if nobody says otherwise: Spark's `spark.streaming.receiverRestartDelay`.
 pub(super) const RESTART_DELAY: Duration = Duration::from_secs(2);
 
+/// How many events wait until the next seal.
+const EVENTS: usize = 100;
+
 /// What is to become of the receiver.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request {
     Restart { why: String, delay: Duration },
     Stop { why: String },
-}
-
-impl Request {
-    /// What follows if `on_start` fails.
-    pub fn after_failure(why: String) -> Self {
-        Request::Restart { why, delay: RESTART_DELAY }
-    }
 }
 
 /// The log, which one thread at a time writes.
@@ -70,6 +67,8 @@ pub(super) struct State<T> {
     /// Planned records from this number on will never come.
     pub end: Option<i64>,
     pub trouble: Option<String>,
+    /// What the listeners of the job have not heard yet.
+    pub events: VecDeque<ReceiverEvent>,
     /// The job has no more use for the receiver.
     pub(super) over: bool,
     /// The worker has no more use for it either: all batches are written, or the job has failed.
@@ -86,8 +85,19 @@ impl<T> State<T> {
 
     /// The current start takes no more rows.
     pub(super) fn end_of_start(&mut self, request: Request) {
+        let (Request::Restart { why, .. } | Request::Stop { why }) = &request;
+        if self.takes {
+            self.happens(ReceiverEvent::Stopped(why.clone()));
+        }
         self.takes = false;
         self.request = Some(request);
+    }
+
+    pub(super) fn happens(&mut self, event: ReceiverEvent) {
+        if self.events.len() == EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
     }
 
     /// Returns whether the worker may be waiting for rows.
@@ -117,6 +127,7 @@ impl<T> Shared<T> {
             written: 0,
             end: None,
             trouble: None,
+            events: VecDeque::new(),
             over: false,
             gone: false,
             supervised: false,
@@ -252,12 +263,15 @@ impl<T> Shared<T> {
         }
         state.starts += 1;
         (state.takes, state.request, state.trouble) = (true, None, None);
+        state.happens(ReceiverEvent::Started);
         Some(ReceiverHandle { shared: self.clone(), start: state.starts })
     }
 
-    /// Asks the current start to end.
-    pub fn request(&self, request: Request) {
-        self.lock().end_of_start(request);
+    /// The current start has failed: it ends, and another one follows.
+    pub fn failed(&self, why: String) {
+        let mut state = self.lock();
+        state.happens(ReceiverEvent::Error(why.clone()));
+        state.end_of_start(Request::Restart { why, delay: RESTART_DELAY });
     }
 
     /// Waits until the current start has to end. `None`: the job is over.
@@ -279,6 +293,9 @@ impl<T> Shared<T> {
     /// The job needs no more rows: threads that store and wait get errors, and the supervisor ends.
     pub fn end(&self) {
         let mut state = self.lock();
+        if state.takes {
+            state.happens(ReceiverEvent::Stopped("the job ends".into()));
+        }
         (state.over, state.takes) = (true, false);
         self.changed.notify_all();
     }

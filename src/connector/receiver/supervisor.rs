@@ -48,7 +48,7 @@ fn supervise<R: Receiver>(mut receiver: R, shared: &Arc<Shared<R::Item>>, begin:
     }
     while let Some(handle) = shared.start() {
         if let Err(e) = receiver.on_start(handle) {
-            shared.request(Request::after_failure(e.to_string()));
+            shared.failed(e.to_string());
         }
         let request = shared.next_request();
         receiver.on_stop();

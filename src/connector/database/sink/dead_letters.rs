@@ -13,7 +13,7 @@ use crate::core::error::BoxError;
 /// Inserts rows, or what is refused of them into the table of dead letters.
 pub(super) fn insert<C: Connection>(table: &Table, connection: &mut C, rows: &[&[Value]]) -> Result<(), BoxError> {
     connection.run("SAVEPOINT tidemill")?;
-    let refused = match super::insert(table, connection, rows) {
+    let refused = match connection.insert(table, rows) {
         Ok(()) => return connection.run("RELEASE SAVEPOINT tidemill"),
         Err(e) if C::is_violation(&e) => e,
         Err(e) => return Err(e),

@@ -22,11 +22,6 @@ use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
 use crate::replay::request::OutputTarget;
 
-/// How many rows a statement may have. Each number is another statement to prepare.
-const ROWS: [usize; 4] = [512, 64, 8, 1];
-/// How many values a statement may have: SQLite takes 32,766, PostgreSQL 65,535.
-const VALUES: usize = 32_000;
-
 /// The last batch of each shard. `owner` is the generation that may write, and `generation` the one that wrote the batch.
 const PROGRESS: &str = "CREATE TABLE IF NOT EXISTS tidemill_progress (job TEXT, sink TEXT, shard BIGINT, directory TEXT, \
      owner BIGINT, generation BIGINT, time BIGINT, plan TEXT, PRIMARY KEY (job, sink, shard))";
@@ -73,35 +68,33 @@ impl<'a> Pending<'a> {
                 false => _ = by_key.entry(key).or_insert((&row[..], false)),
             }
         }
-        self.by_key.extend(by_key);
+        self.by_key.append(&mut by_key);
     }
 
     fn write(&self, table: &Table, connection: &mut impl Connection) -> Result<(), BoxError> {
-        let gone = self.by_key.values().filter(|(_, stays)| !stays);
-        for (row, _) in gone {
-            let key: Vec<Value> = table.key_places().map(|at| row[at].clone()).collect();
-            connection.execute(&table.delete(), &key)?;
-        }
-        let kept = self.by_key.values().filter(|(_, stays)| *stays).map(|(row, _)| *row);
-        let rows: Vec<&[Value]> = self.rows.iter().copied().chain(kept).collect();
-        let mut rest = &rows[..];
-        while !rest.is_empty() {
-            let fits = |n: &usize| *n <= rest.len() && (*n == 1 || n * table.columns.len() <= VALUES);
-            let n = ROWS.into_iter().find(fits).unwrap_or(1);
-            match table.dead_letters {
-                None => insert(table, connection, &rest[..n])?,
-                Some(_) => dead_letters::insert(table, connection, &rest[..n])?,
-            }
-            rest = &rest[n..];
-        }
-        Ok(())
+        let of = |stay: bool| self.by_key.values().filter(move |(_, stays)| *stays == stay).map(|(row, _)| *row);
+        in_statements(connection, &of(false).collect::<Vec<_>>(), |connection, rows| connection.delete(table, rows))?;
+        let rows: Vec<&[Value]> = self.rows.iter().copied().chain(of(true)).collect();
+        in_statements(connection, &rows, |connection, rows| match table.dead_letters {
+            None => connection.insert(table, rows),
+            Some(_) => dead_letters::insert(table, connection, rows),
+        })
     }
 }
 
-/// Inserts or replaces these rows.
-fn insert(table: &Table, connection: &mut impl Connection, rows: &[&[Value]]) -> Result<(), BoxError> {
-    let values: Vec<Value> = rows.iter().flat_map(|row| row.iter().cloned()).collect();
-    connection.execute(&table.insert(rows.len()), &values)
+/// Does work for rows, as many of them at once as the connection takes.
+fn in_statements<C: Connection>(
+    connection: &mut C,
+    rows: &[&[Value]],
+    work: impl Fn(&mut C, &[&[Value]]) -> Result<(), BoxError>,
+) -> Result<(), BoxError> {
+    let mut rest = rows;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(C::at_once(rest));
+        work(connection, now)?;
+        rest = later;
+    }
+    Ok(())
 }
 
 /// A table, and the connection to it.
