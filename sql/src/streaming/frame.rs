@@ -18,7 +18,7 @@ use super::explain::Notes;
 use super::render::{Rendered, Renderer, Windows};
 use super::scalar_subquery::{joining, single};
 use super::sink::TableSink;
-use super::tables::{Asked, Step, StreamTables, stable};
+use super::tables::{Asked, Late, Step, StreamTables, stable};
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
 use crate::rows::Values;
@@ -59,7 +59,7 @@ pub struct StreamingDataFrame<'s> {
     schema: Arc<Schema>,
     /// By what becomes of windows: final ones, open ones, all.
     pub(super) rendered: [OnceCell<Rc<Rendering<'s>>>; 3],
-    pub(super) late: RefCell<Option<(Arc<Schema>, DStream<'s, Row>)>>,
+    pub(super) late: RefCell<Option<Late<'s>>>,
     pub(super) notes: RefCell<Notes>,
     /// Of the rendering before the next output, and of the frames that this one is made of.
     pub(super) errors: RefCell<Vec<DStream<'s, BadRecord>>>,

@@ -134,7 +134,8 @@ fn joined<'s>(
     })
 }
 
-fn side_codec(plan: &LogicalPlan) -> Result<Codec> {
+/// The codec of the rows of a side.
+pub(super) fn side_codec(plan: &LogicalPlan) -> Result<Codec> {
     Ok(Codec::new(plan.schema().inner())?)
 }
 
