@@ -22,7 +22,6 @@ use super::tables::{Asked, Late, Step, StreamTables, stable};
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
 use crate::rows::Values;
-use crate::session::TableSession;
 
 /// Which rows of a result leave after a batch: Spark's output modes.
 ///
@@ -404,50 +403,6 @@ impl<'s> StreamingDataFrame<'s> {
         })
     }
 
-    /// Keeps the rows as a table in memory, which `session` has under a name from the first batch on: Spark's memory sink. In mode
-    /// [`OutputMode::Append`] rows are added, for ever; in [`OutputMode::Complete`] each batch replaces them. A query sees the table as of
-    /// one batch. The table is empty again after a restart.
-    ///
-    /// # Errors
-    /// As [`StreamingDataFrame::foreach_batch`]; and in mode [`OutputMode::Update`], since the table would not know which rows are replaced.
-    ///
-    /// ```
-    /// use tidemill::prelude::*;
-    /// use tidemill_sql::{OutputMode, StreamTables, TableSession};
-    ///
-    /// let words = QueueSource::from_batches([vec!["to".to_owned(), "be".to_owned()], vec!["to".to_owned()]]);
-    /// let session = TableSession::new();
-    /// let memory = session.clone();
-    /// StreamingContext::builder("words", millis(10)).run(move |ssc| {
-    ///     let tables = StreamTables::new(&memory);
-    ///     tables.register_stream("words", &ssc.queue_stream(&words))?;
-    ///     let counts = tables.sql("select value, count(*) as n from words group by value")?;
-    ///     counts.memory(OutputMode::Complete, &memory, "counts")?;
-    ///     Ok(())
-    /// })?;
-    /// assert_eq!(session.sql("select n from counts order by n desc")?.collect::<i64>()?, [2, 1]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[doc(alias = "queryName")]
-    pub fn memory(&self, mode: OutputMode, session: &TableSession, name: &str) -> Result<()> {
-        if mode == OutputMode::Update {
-            return Err(SqlError::new(
-                &self.query,
-                "a table in memory takes mode Append or Complete; use foreach_batch for Update",
-            ));
-        }
-        let (session, name) = (session.clone(), name.to_owned());
-        let (schema, mut kept) = (self.columns()?, Vec::<RecordBatch>::new());
-        self.foreach_batch(mode, move |_, table| {
-            if mode == OutputMode::Complete {
-                kept.clear();
-            }
-            kept.extend(table.record_batches()?.into_iter().filter(|batch| batch.num_rows() > 0));
-            session.table_of(schema.clone(), kept.clone())?.create_or_replace_temp_view(&name)?;
-            Ok(())
-        })
-    }
-
     /// Rows as values. Columns that do not fit the type end the job: the engine reports the panic with verb, worker and batch.
     fn typed<T: DeserializeOwned + 'static>(&self) -> Result<impl Fn(Vec<Row>) -> Vec<T> + 'static> {
         let (codec, query, values) = (self.codec()?, self.query.clone(), Values::new());
@@ -466,7 +421,7 @@ impl<'s> StreamingDataFrame<'s> {
     }
 
     /// The same for rows that become a table, whose columns need names of their own.
-    fn table_codec(&self) -> Result<Codec> {
+    pub(super) fn table_codec(&self) -> Result<Codec> {
         let columns = self.columns()?;
         let names = columns.fields().iter().map(|field| field.name().as_str());
         match names.clone().enumerate().find(|(place, name)| names.clone().take(*place).any(|other| other == *name)) {

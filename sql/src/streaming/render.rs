@@ -115,7 +115,7 @@ impl<'s> Renderer<'_, 's> {
                         return self.refused(
                             &format!("the file {name}, which is read again when it changes,"),
                             &[name],
-                            "join it with a stream; without reload it is a table of the session",
+                            "join it with a stream, or read it as a view: reload = 'view', or file_view; without reload it is a table of the session",
                         );
                     }
                     Table::View(view) => {

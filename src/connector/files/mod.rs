@@ -7,6 +7,7 @@ mod content;
 mod cut;
 mod enumerator;
 mod exactly_once;
+mod file_view;
 mod identity;
 mod listing;
 mod object_files;
