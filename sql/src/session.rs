@@ -28,7 +28,7 @@ use crate::names::{self, Names};
 use crate::overflow::FailOnOverflow;
 use crate::planner::SparkOperators;
 use crate::rows::Columns;
-use crate::streaming::{self, Definitions};
+use crate::streaming::{self, Definitions, MemoryTables};
 use crate::udf::Function;
 use crate::window_names;
 
@@ -63,6 +63,8 @@ struct Shared {
     unnamed: AtomicU64,
     /// The queries over streams that programs have declared.
     queries: Definitions,
+    /// The tables that jobs write.
+    memory: MemoryTables,
     /// The functions of the program.
     functions: Mutex<Vec<Function>>,
 }
@@ -104,6 +106,7 @@ impl TableSession {
             naming: RwLock::default(),
             unnamed: AtomicU64::new(0),
             queries: Definitions::default(),
+            memory: MemoryTables::default(),
             functions: Mutex::default(),
         }))
     }
@@ -236,10 +239,17 @@ impl TableSession {
 
     /// Gives a name to a table. A table that had the name loses it.
     pub(crate) fn register(&self, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {
-        let name = names::table(name);
+        self.register_all(vec![(name.to_owned(), table)])
+    }
+
+    /// The same for several tables: a query sees all of them, or none.
+    pub(crate) fn register_all(&self, tables: Vec<(String, Arc<dyn TableProvider>)>) -> Result<()> {
         let _alone = self.0.naming.write().unwrap_or_else(PoisonError::into_inner);
-        self.removed(&name);
-        self.0.context.register_table(TableReference::bare(name.as_str()), table).map_err(|e| SqlError::of(&name, &e))?;
+        for (name, table) in tables {
+            let name = names::table(&name);
+            self.removed(&name);
+            self.0.context.register_table(TableReference::bare(name.as_str()), table).map_err(|e| SqlError::of(&name, &e))?;
+        }
         Ok(())
     }
 
@@ -320,6 +330,10 @@ impl TableSession {
     /// Waits for a future of DataFusion, on this thread.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.0.runtime.block_on(future)
+    }
+
+    pub(crate) fn memory_tables(&self) -> &MemoryTables {
+        &self.0.memory
     }
 
     pub(crate) fn definitions(&self) -> &Definitions {

@@ -170,6 +170,14 @@ fn a_file_that_is_read_again_is_joined() {
     let dir = Dir::new("reload", &[("in/a.txt", "Ferry\nHill\n"), ("docks.csv", "Ferry,27\n"), ("docks.sql", sql)]);
     let out = printed(&dir, &dir.0.join("docks.sql"), "2");
     assert!(out.contains("|Ferry|   27|"), "{out}");
+    // As a view results change with it, so that a query over it alone has a meaning, too.
+    let sql = "CREATE TABLE lines (value STRING) USING text OPTIONS (path 'in');
+               CREATE TABLE docks (name STRING, docks INT) USING csv OPTIONS (path 'docks.csv', stream 'false', reload 'view');
+               SELECT value, docks FROM lines RIGHT JOIN docks ON value = name;";
+    let dir =
+        Dir::new("reload-view", &[("in/a.txt", "Ferry\nHill\n"), ("docks.csv", "Ferry,27\nMarket,5\n"), ("docks.sql", sql)]);
+    let out = printed(&dir, &dir.0.join("docks.sql"), "2");
+    assert!(out.contains("|Ferry|   27|") && out.contains("| NULL|    5|"), "{out}");
 }
 
 #[test]
@@ -198,6 +206,10 @@ fn what_is_wrong_in_a_file_names_the_file_or_the_table() {
         ),
         ("create table t (a INT)", "wrong.sql: CREATE TABLE t: it has no format"),
         ("insert into nowhere select 1", "the table is unknown; CREATE TABLE nowhere"),
+        (
+            "create table t (a INT) using csv options (path 'in', reload 'maybe')",
+            "CREATE TABLE t: option reload is `maybe`; say true, view or false",
+        ),
         ("select * from nowhere", "the table nowhere is unknown"),
         (
             "create table t (a INT) using json options (path 'in'); create table o (a INT, b INT) using noop; insert into o select a from t",

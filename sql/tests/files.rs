@@ -67,6 +67,54 @@ fn a_stream_meets_the_version_of_a_file_that_its_batch_saw() {
 }
 
 #[test]
+fn a_view_of_a_file_corrects_the_results() {
+    for workers in [1, 2, 4] {
+        let dir = TempDir::made("sql-file-view");
+        let (file, queue, seen) =
+            (dir.join("docks.csv"), QueueSource::<String>::new(), MemorySink::<(String, Option<i32>, i64)>::new());
+        put(&file, "station,docks\nFerry,27\nMarket,5\n");
+        let (path, rows, out, clock) = (file.clone(), queue.clone(), seen.clone(), ManualClock::at(5));
+        let job = StreamingContext::builder("docks", millis(10)).workers(workers).without_checkpoint();
+        let build = move |ssc: &StreamingContext<'_>| {
+            let session = TableSession::new();
+            let tables = StreamTables::new(&session);
+            tables.register_stream("trips", &ssc.queue_stream(&rows).repartition(4))?;
+            let docks = session.read().format("csv").schema("station STRING, docks INT").option("header", true);
+            tables.file_view(ssc, "docks", &docks, &path)?;
+            let counts = tables
+                .sql("select value, docks, count(*) from trips left join docks on value = station group by value, docks")?;
+            counts.view::<(String, Option<i32>, i64)>()?.complete().to_memory(&out);
+            Ok(())
+        };
+        let job = job.start_on_clock(clock.clone(), build).unwrap();
+        let mut batch = 0;
+        let mut sees = |version: Option<&str>, ferry: Option<i32>, n: i64| {
+            batch += 1;
+            version.inspect(|version| put(&file, version));
+            queue.push(["Ferry", "Market"].map(str::to_owned).to_vec());
+            clock.set(10 * batch);
+            eventually("the batch is written", || job.statistics().batches == batch);
+            let mut rows = seen.batches().pop().unwrap().1;
+            rows.sort();
+            // Also the rows of earlier batches have the new version.
+            assert_eq!(
+                rows,
+                [("Ferry".to_owned(), ferry, n), ("Market".to_owned(), Some(5), n)],
+                "batch {batch} at {workers} workers"
+            );
+        };
+        sees(None, Some(27), 1);
+        sees(Some("station,docks\nMarket,5\nFerry,31\n"), Some(31), 2);
+        sees(Some("station,docks\nMarket,5\n"), None, 3);
+        sees(Some("station,docks\nMarket,many\n"), None, 4);
+        let trouble = job.statistics().trouble;
+        assert!(trouble.iter().any(|t| t.contains("column docks: `many` is not of type INT")), "{trouble:?}");
+        sees(Some("station,docks\nFerry,27\nMarket,5\n"), Some(27), 5);
+        job.stop_now().unwrap();
+    }
+}
+
+#[test]
 fn what_a_file_cannot_be_is_refused() {
     let dir = TempDir::made("sql-broadcast-refused");
     let file = dir.join("docks.csv");

@@ -21,7 +21,7 @@ const CHANGES: Fate = Err("changes rows of this result; use Complete or Update")
 const FOREVER: Fate = Err("use Append");
 
 /// A query, and its fate in modes Append, Update and Complete.
-const SHAPES: [(&str, [Fate; 3]); 69] = [
+const SHAPES: [(&str, [Fate; 3]); 74] = [
     // Rows of a stream.
     ("select name, n + 1 as m from events where n > 1", [OK, OK, FOREVER]),
     ("select * from events union all select * from others", [OK, OK, FOREVER]),
@@ -115,9 +115,14 @@ const SHAPES: [(&str, [Fate; 3]); 69] = [
         "with recursive r(n) as (select n from events union select max(n) from r) select n from r",
         [Err("Aggregate in the recursive part of r"); 3],
     ),
-    // What Spark refuses: sorts, window functions, EXCEPT and INTERSECT.
+    // What Spark refuses: sorts, window functions, EXCEPT and INTERSECT. Sorts of windows it has in mode Complete alone.
     ("select name, count(*) as c from events group by name order by c", [CHANGES, OK, OK]),
     ("select name, count(*) as c from events group by name order by c desc limit 3", [CHANGES, OK, OK]),
+    ("select name, count(*) as c from events group by name order by c limit 3 offset 1", [CHANGES, OK, OK]),
+    ("select * from events order by n limit 3", [CHANGES, OK, OK]),
+    ("select m from (select name, n + 1 as m, at from events) t where m > 1 order by at desc, m limit 3 offset 2", [CHANGES, OK, OK]),
+    ("select window, count(*) as c from events group by window(at, '10 minutes') order by c", [CHANGES, OK, OK]),
+    ("select window, count(*) as c from events group by window(at, '10 minutes') order by c desc limit 3", [CHANGES, OK, OK]),
     ("select name, rank() over (partition by name order by n) as r from events", [CHANGES, OK, OK]),
     ("select name, sum(n) over (partition by name order by at) as s from events", [CHANGES, OK, OK]),
     ("select name from events except select name from others", [CHANGES, OK, OK]),
@@ -126,7 +131,7 @@ const SHAPES: [(&str, [Fate; 3]); 69] = [
     ("select * from events order by n", [Err("ORDER BY of a stream (line 1, column 22)"); 3]),
     ("select * from events limit 3", [Err("LIMIT without ORDER BY (line 1, column 22)"); 3]),
     ("select name, count(*) from events group by name limit 3", [Err("LIMIT without ORDER BY (line 1, column 49)"); 3]),
-    ("select name, count(*) as c from events group by name order by c limit 3 offset 1", [Err("OFFSET (line 1, column 73)"); 3]),
+    ("select name, count(*) as c from events group by name order by c offset 1", [Err("OFFSET without LIMIT (line 1, column 65)"); 3]),
     ("select name, n, count(*) from events group by cube(name, n)", [AGGREGATE, OK, OK]),
     ("select name, count(*) from events group by grouping sets ((name), ())", [AGGREGATE, OK, OK]),
     ("select name from events where n = (select n from others)", [Err("may have more than one row"); 3]),
@@ -254,6 +259,9 @@ fn explain_says_what_each_part_keeps_and_what_makes_it_grow() {
                 text.starts_with("sort_by ") && text.contains("keeps rows for each group; grows with the rows of each group"),
                 "{text}"
             );
+            let text = tables(s).sql("select name from events order by n limit 2 offset 1").unwrap().explain().unwrap();
+            assert!(text.contains("keeps the first 3 rows; grows with LIMIT and OFFSET, not with the stream"), "{text}");
+            assert!(text.contains("without the first 1"), "{text}");
             s.map(|_| ())
         },
         [vec![]],

@@ -237,6 +237,38 @@ proptest! {
     }
 
     #[test]
+    fn late_rows_of_joins_are_those_of_the_verbs(batches in events(false)) {
+        let expected = by_batch(run(1, batches.clone(), move |s| {
+            let late = worded(s).join_within(&worded(s), secs(1), secs(2)).late();
+            late.map(|late| (late.row.0, late.row.1.0.and_then(|(at, _)| at), late.row.1.1.and_then(|(at, _)| at)))
+        }));
+        for how in ["join", "left join", "right join", "full join"] {
+            let rows = "(select * from events where word is not null)";
+            let query = format!("select a.word, cast(a.at as bigint), cast(b.at as bigint) from {rows} a {how} {rows} b on a.word = b.word
+                                 and b.at >= a.at - interval '1' second and b.at <= a.at + interval '2' second");
+            let sql = query.clone();
+            checked(&batches, &query, move |s| {
+                let late = tables(s, Some(Watermark::delay(secs(4)))).sql(&sql).unwrap().late().unwrap();
+                let columns = ["coalesce(left_side.word, right_side.word) as word", "cast(left_side.at as bigint) as l", "cast(right_side.at as bigint) as r"];
+                late.select(columns).unwrap().stream::<(Option<String>, Option<i64>, Option<i64>)>().unwrap()
+            }, &expected);
+        }
+    }
+
+    #[test]
+    fn late_rows_of_duplicates_are_those_of_the_verbs(batches in events(false)) {
+        let expected = by_batch(run(1, batches.clone(), move |s| {
+            s.event_time(|e: &Event| e.0, secs(4)).distinct_within_by(secs(4), |e| e.1.clone()).late().map(|late| late.row.1)
+        }));
+        checked(&batches, "drop_duplicates_within_watermark", move |s| {
+            let rows = watermarked(s).table("events").unwrap().drop_duplicates_within_watermark(["word"]).unwrap();
+            // A query over the rows has them, too.
+            let late = rows.filter("n > 1").unwrap().late().unwrap();
+            late.select(["word"]).unwrap().stream::<Option<String>>().unwrap()
+        }, &expected);
+    }
+
+    #[test]
     fn duplicates_are_dropped_as_by_the_verbs(batches in events(false)) {
         let expected = by_batch(run(1, batches.clone(), move |s| {
             s.event_time(|e: &Event| e.0, secs(4)).distinct_within_by(secs(4), |e| e.1.clone()).timestamped().map(|t| t.row.1)
@@ -278,6 +310,11 @@ fn of_pairs<'s>(s: &DStream<'s, Event>, behind: u64) -> WindowedView<'s, (Option
 fn side<'s>(s: &DStream<'s, Event>) -> EventTimeStream<'s, (Option<String>, Rest)> {
     let timed = s.event_time(|e: &Event| e.0, secs(4));
     timed.filter(|(_, word, _)| word.is_some()).map(|(at, word, n)| (word, (at, n)))
+}
+
+/// As [`side`], of a stream that has rows with a word alone.
+fn worded<'s>(s: &DStream<'s, Event>) -> EventTimeStream<'s, (Option<String>, Rest)> {
+    side(&s.filter(|(_, word, _)| word.is_some()))
 }
 
 fn by_batch<U: Ord>(seen: Vec<(u64, Vec<U>)>) -> Vec<Vec<U>> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tidemill::core::data::encoded;
+use tidemill::core::data::{Change, encoded};
 use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 
@@ -153,6 +153,50 @@ fn a_file_is_read_again_when_it_changes() {
         batch(6, None, 3);
         assert!(job.statistics().trouble[0].contains("cannot be read"));
         batch(7, Some("4"), 4);
+        job.stop_now().unwrap();
+    }
+}
+
+fn numbers(bytes: &[u8]) -> Result<Vec<u8>, BoxError> {
+    std::str::from_utf8(bytes)?.split_whitespace().map(|word| Ok(word.parse()?)).collect()
+}
+
+#[test]
+fn a_view_of_a_file_changes_with_it() {
+    for workers in [1, 2, 4] {
+        let dir = TempDir::made("file-view");
+        let (file, queue, seen, clock) = (dir.join("file"), QueueSource::<u8>::new(), MemorySink::new(), ManualClock::at(5));
+        put(&file, "1 2 2");
+        let (path, rows, out) = (file.clone(), queue.clone(), seen.clone());
+        let job = StreamingContext::builder("view", millis(10)).workers(workers).without_checkpoint();
+        let build = move |ssc: &StreamingContext<'_>| {
+            let known = ssc.file_view(&path, numbers).count_by_value();
+            // How often each number that came is in the file.
+            ssc.queue_stream(&rows)
+                .accumulate()
+                .map(|n| (n, ()))
+                .join(&known)
+                .map(|(n, ((), times))| (n, times))
+                .changes()
+                .to_memory(&out);
+            Ok(())
+        };
+        let job = job.start_on_clock(clock.clone(), build).unwrap();
+        let batch = |n: u64, version: Option<&str>, changed: &[((u8, i64), i64)]| {
+            version.inspect(|version| put(&file, version));
+            queue.push(if n == 1 { vec![1, 2, 3] } else { Vec::new() });
+            clock.set(10 * n);
+            eventually("the batch is written", || job.statistics().batches == n);
+            let mut changes: Vec<_> = seen.batches().pop().unwrap().1.into_iter().map(|c: Change<_>| (c.row, c.diff)).collect();
+            changes.sort();
+            assert_eq!(changes, changed, "batch {n} at {workers} workers");
+        };
+        batch(1, None, &[((1, 1), 1), ((2, 2), 1)]);
+        batch(2, None, &[]);
+        batch(3, Some("3 1 2"), &[((2, 1), 1), ((2, 2), -1), ((3, 1), 1)]);
+        batch(4, Some("no number"), &[]);
+        assert!(job.statistics().trouble[0].contains("cannot be decoded: invalid digit"));
+        batch(5, Some("1"), &[((2, 1), -1), ((3, 1), -1)]);
         job.stop_now().unwrap();
     }
 }

@@ -1,5 +1,7 @@
 //! Sums, averages and extremes of the values of each key of a window.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::model::*;
@@ -34,6 +36,28 @@ proptest! {
         check_view(&batches, folded(all.clone(), sum), move |s| s.over(length, slide).sum_by_key())?;
         let average = |values: &[i64]| F64::from(sum(values) as f64 / values.len() as f64);
         check_view(&batches, folded(all, average), move |s| s.over(length, slide).average_by_key())?;
+    }
+
+    #[test]
+    fn aggregates_by_key(shape in shape(), batches in batches(pair())) {
+        let (length, slide) = (millis(shape.0 as u64), millis(shape.1 as u64));
+        let middle = |values: &[i64]| {
+            let mut values = values.to_vec();
+            values.sort_unstable();
+            values[values.len() / 2]
+        };
+        let expected = folded(windows(&batches, shape), middle);
+        check_view(&batches, expected, move |s| {
+            let fold = |values: &mut BTreeMap<i64, i64>, value, copies| {
+                *values.entry(value).or_insert(0) += copies;
+                values.retain(|_, copies| *copies != 0);
+            };
+            let middle = |_: &u8, values: &BTreeMap<i64, i64>| {
+                let all: Vec<i64> = values.iter().flat_map(|(v, n)| std::iter::repeat_n(*v, *n as usize)).collect();
+                all[all.len() / 2]
+            };
+            s.over(length, slide).aggregate_by_key(BTreeMap::new(), fold, middle)
+        })?;
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Program {
     /// Loads a table that does not stream: Parquet without the option `stream`, and any with the option `stream` = false.
     fn loaded(&self, table: &Table) -> Result<bool> {
         let mut table = table.clone();
-        let (streams, reloads) = (switch(&mut table, "stream")?, switch(&mut table, "reload")? == Some(true));
+        let (streams, reloads) = (switch(&mut table, "stream")?, reload(&mut table)?.is_some());
         if reloads && (streams == Some(true) || table.watermark.is_some()) {
             let reason = "reload is for a table that does not stream; leave out stream = 'true' and WATERMARK";
             return Err(of_table(&table, reason).into());
@@ -173,6 +173,24 @@ fn switch(table: &mut Table, name: &str) -> Result<Option<bool>> {
     }
 }
 
+/// What becomes of results when a file has changed.
+enum Reload {
+    /// They stay: a stream joins the version of its batch.
+    AsOfBatch,
+    /// They are corrected.
+    View,
+}
+
+/// Takes the option `reload` out. `None`: the file is read once.
+fn reload(table: &mut Table) -> Result<Option<Reload>> {
+    match table.take("reload").as_deref().map(str::to_lowercase).as_deref() {
+        None | Some("false") => Ok(None),
+        Some("true") => Ok(Some(Reload::AsOfBatch)),
+        Some("view") => Ok(Some(Reload::View)),
+        Some(other) => Err(of_table(table, &format!("option reload is `{other}`; say true, view or false")).into()),
+    }
+}
+
 /// What reads the files of a table that does not stream, and their path.
 fn reader(session: &TableSession, table: &mut Table) -> Result<(DataFrameReader, String)> {
     let path = table.take("path").ok_or_else(|| of_table(table, "it needs the option path"))?;
@@ -226,10 +244,13 @@ impl Job {
             match statement {
                 Statement::CreateTable(table) if names(&text, &table.name) => {
                     let mut table = table.clone();
-                    if switch(&mut table, "reload")? == Some(true) {
+                    if let Some(reload) = reload(&mut table)? {
                         _ = table.take("stream");
                         let (reader, path) = reader(&self.session, &mut table)?;
-                        tables.broadcast_file(ssc, &table.name, &reader, path)?;
+                        match reload {
+                            Reload::AsOfBatch => tables.broadcast_file(ssc, &table.name, &reader, path)?,
+                            Reload::View => tables.file_view(ssc, &table.name, &reader, path)?,
+                        }
                         continue;
                     }
                     let watermark = watermark(&mut table).map_err(|e| of_table(&table, &e))?;

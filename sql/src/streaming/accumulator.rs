@@ -139,13 +139,13 @@ impl Accumulator {
         if let Kind::User(folds) = &self.kind { Some(folds.clone()) } else { None }
     }
 
-    /// What a group keeps, and what makes it grow.
-    pub(crate) fn keeps(&self) -> (&'static str, &'static str) {
+    /// What a group keeps, and what makes it grow. `leave`: its rows may leave, so that what is kept can be taken away again.
+    pub(crate) fn keeps(&self, leave: bool) -> (&'static str, &'static str) {
         match &self.kind {
-            Kind::CountDistinct => ("values", "the different values of each group"),
-            Kind::Rows(rows) if rows.once() => ("values", "the different values of each group"),
-            Kind::Rows(_) => ("rows", "the rows of each group"),
-            _ => ("a result", "the groups"),
+            Kind::Rows(rows) if !rows.once() => ("rows", "the rows of each group"),
+            Kind::Count | Kind::Sum | Kind::Average => ("a result", "the groups"),
+            Kind::Least | Kind::Largest | Kind::Spread { .. } | Kind::User(_) if !leave => ("a result", "the groups"),
+            _ => ("values", "the different values of each group"),
         }
     }
 

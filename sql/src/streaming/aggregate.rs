@@ -35,8 +35,11 @@ impl<'s> Renderer<'_, 's> {
         };
         let of = (plan.group_expr.as_slice(), plan.aggr_expr.as_slice());
         let groups = Rc::new(Groups::new(self.state, of, plan.input.schema(), output, None)?);
-        let (merge, (state, grows)) = (groups.merge(), groups.keeps());
-        let kept = Kept::of(&format!("{state} for each group"), grows);
+        let (merge, of_each) = (groups.merge(), groups.clone());
+        let kept = move |leave: bool| {
+            let (state, grows) = of_each.keeps(leave);
+            Kept::of(&format!("{state} for each group"), grows)
+        };
         let closed = plan.group_expr.iter().any(|e| matches!(origin(e, &plan.input), Origin::Closed));
         let mut input = self.inner().render(&plan.input)?;
         for time in plan.group_expr.iter().filter_map(call) {
@@ -60,11 +63,12 @@ impl<'s> Renderer<'_, 's> {
                 }
                 if plan.aggr_expr.is_empty() {
                     // A group is its row, and stays.
-                    self.keeps(&verb, kept);
+                    self.keeps(&verb, kept(false));
                     let rows = parts.map(|(key, _)| key).accumulate().distinct();
                     return Ok(Rendered::Changing(rows, None));
                 }
                 // The state of a group is one contribution, whatever has come so far.
+                self.keeps(&verb, kept(false));
                 let by_key = parts.reduce_by_key(merge.reduced()).fold_by_key(Vec::new(), merge.folded());
                 (by_key, self.part(&["GROUP", "BY"]))
             }
@@ -73,11 +77,10 @@ impl<'s> Renderer<'_, 's> {
                 let parts = move |batch, _| Ok(of.each(&batch)?.into_iter().map(Some).collect());
                 let pairs = mapped(&self.asked(), &view, &schema(&plan.input), parts)?;
                 let back = if plan.aggr_expr.is_empty() { back } else { self.part(&["GROUP", "BY"]) };
-                // Rows may leave, so a group is computed again from those that it has.
-                (pairs.reduce_by_key(merge.reduced()), back)
+                self.keeps(&verb, kept(true));
+                (merge.by_key(&pairs, true), back)
             }
         };
-        self.keeps(&verb, kept);
         let (codec, query) = (Codec::new(output)?, self.query.to_owned());
         let results = by_key.map_vectorized(move |rows: Vec<(Row, Vec<Part>)>| {
             encoded(&query, &groups, &codec, &rows).into_iter().map(Some).collect()

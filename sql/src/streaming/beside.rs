@@ -4,21 +4,68 @@ use std::rc::Rc;
 
 use tidemill::prelude::{BadRecord, DStream};
 
-use super::codec::Codec;
+use super::accumulator::Part;
+use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
+use super::groups::Timed;
+use super::join_time::Pairs;
 use super::render::Windows;
-use super::tables::Columnar;
+use super::tables::{Asked, Columnar, Keyed, Late, Source, Step, Tagged};
 use crate::error::{Result, SqlError};
 
+/// Rows of a part that a watermark lets forget, with the late ones.
+pub(super) struct WithLate<'s> {
+    pub rows: Columnar<'s, Row>,
+    pub late: Late<'s>,
+    /// The pairs that the rows were made of, if they are those of a join by time.
+    pub pairs: Option<Rc<dyn Pairs<'s> + 's>>,
+}
+
+impl<'s> Source<'s> for WithLate<'s> {
+    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
+        self.rows.rows(asked, step)
+    }
+
+    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
+        self.rows.parts(asked, step)
+    }
+
+    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed> {
+        self.rows.timed(asked, step)
+    }
+
+    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed> {
+        self.rows.keyed(asked, step)
+    }
+
+    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
+        self.rows.tagged(asked, step)
+    }
+
+    fn pairs(&self) -> Option<Rc<dyn Pairs<'s> + 's>> {
+        self.pairs.clone()
+    }
+
+    fn late(&self) -> Option<Late<'s>> {
+        Some(self.late.clone())
+    }
+}
+
 impl<'s> StreamingDataFrame<'s> {
-    /// What the late rows of each batch would have added to their windows: for each window and key, the result of these rows alone. Its
-    /// columns are those of GROUP BY, and the aggregates. The window had closed before the batch, and is not changed. Of several windows of
-    /// a row it is the last one. Take it after the output that it belongs to.
+    /// The rows of each batch that came too late for the query: behind the watermark, so that the part of the query that needed them had
+    /// forgotten what they belong to. The result is not changed by them. Take it after the output that it belongs to.
     ///
-    /// If no output reads late rows, they are counted and logged, as bad records are.
+    /// | part | its late rows |
+    /// |---|---|
+    /// | GROUP BY `window(..)` or `session_window(..)` | what they would have added: for each window and key, the result of these rows alone. Columns are those of GROUP BY, and the aggregates. Of several windows of a row it is the last one |
+    /// | a join with a range of times | the columns `left_side` and `right_side`: structs with the columns that the query reads of the left and of the right stream. The one of the other stream is null |
+    /// | [`drop_duplicates_within_watermark`](StreamingDataFrame::drop_duplicates_within_watermark) | the rows |
+    ///
+    /// If a query has several such parts, it has those of the part that is nearest to the result. Late rows that no output reads are counted
+    /// and logged, as bad records are.
     ///
     /// # Errors
-    /// If the query has no windows that a watermark closes.
+    /// If the query has no such part.
     ///
     /// # Panics
     /// While the job runs, if the columns do not fit the type.
@@ -33,6 +80,15 @@ impl<'s> StreamingDataFrame<'s> {
     ///     let counts = tables.sql("select window, count(*) as n from times group by window(value, '10 microseconds')").unwrap();
     ///     counts.late().unwrap().to_df(["window", "n"]).unwrap().select(["n"]).unwrap().stream::<i64>().unwrap()
     /// }, [vec![], vec![], vec![2]]);
+    /// // A row that nothing can match any more, of a join and of its left side.
+    /// check([vec![20_i64], vec![3]], |stream| {
+    ///     let tables = StreamTables::new(&TableSession::new());
+    ///     tables.register_stream("times", &stream.map(|at| (at * 1_000_000, at))).unwrap();
+    ///     tables.with_watermark("times", "_1", "0 seconds").unwrap();
+    ///     let pairs = tables.sql("select a._2 from times a join times b on a._2 = b._2 and b._1 between a._1 and a._1 + interval '5' second");
+    ///     let late = pairs.unwrap().late().unwrap().select(["left_side._2 as l", "right_side._2 as r"]).unwrap();
+    ///     late.stream::<(Option<i64>, Option<i64>)>().unwrap().sort_by(|row| *row)
+    /// }, [vec![], vec![(None, Some(3)), (Some(3), None)]]);
     /// ```
     #[doc(alias = "sideOutputLateData")]
     pub fn late(&self) -> Result<StreamingDataFrame<'s>> {
@@ -40,8 +96,8 @@ impl<'s> StreamingDataFrame<'s> {
             self.rendered(Windows::Final)?;
         }
         let Some((schema, stream)) = self.late.borrow().clone() else {
-            let reason =
-                "no watermark closes a window of this query, so no row is late; use with_watermark, and group by window(..)";
+            let reason = "no row is late, since the query forgets nothing by a watermark; use with_watermark, and group by window(..), \
+                          join by a range of times, or drop_duplicates_within_watermark";
             return Err(SqlError::new(&self.query, reason));
         };
         let codec = Rc::new(Codec::new(&schema).map_err(|e| SqlError::new(&self.query, e))?);

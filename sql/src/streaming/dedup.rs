@@ -7,6 +7,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use tidemill::prelude::{DStream, State, StateSpec};
 
+use super::beside::WithLate;
 use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
 use super::identity::{identity, known};
@@ -53,7 +54,8 @@ impl<'s> StreamingDataFrame<'s> {
     /// As [`StreamingDataFrame::drop_duplicates`], for rows whose times differ by at most the delay of the watermark. So a key is forgotten
     /// when the watermark has passed it by the delay. The result has rows with a column that has a watermark.
     ///
-    /// State: each different value of the columns near the watermark. Rows behind the watermark are dropped, counted and logged.
+    /// State: each different value of the columns near the watermark. Rows behind the watermark are dropped: [`StreamingDataFrame::late`] has
+    /// them. If no output reads it, they are counted and logged.
     ///
     /// # Errors
     /// If rows of this result change, or there is no such column, or no column has a watermark.
@@ -85,15 +87,16 @@ impl<'s> StreamingDataFrame<'s> {
         };
         let (keyed, codec) = self.keyed(verb, &columns, Some(place))?;
         let step = format!("{verb} {columns:?}");
-        let stream = self.known_by(&step, || {
+        let (stream, late) = self.known_by(&step, || {
             let events = keyed.event_time(|(time, _)| *time, mark.strategy());
             self.asked().errors.borrow_mut().push(events.errors());
             self.notes.borrow_mut().watermarks.insert(events.watermark_operator());
             let once = events.map(|(_, pair)| pair).distinct_within_by(mark.late_by(), |(key, _)| key.clone());
-            once.timestamped().map(|timed| timed.row.1)
+            (once.timestamped().map(|timed| timed.row.1), once.late().map(|timed| timed.row.1))
         });
         let schema = codec.schema().clone();
-        self.over(&step, schema, Rc::new(Columnar::encoded(stream, codec)))
+        let late = (schema.clone(), late);
+        self.over(&step, schema, Rc::new(WithLate { rows: Columnar::encoded(stream, codec), late, pairs: None }))
     }
 
     /// Builds a step whose states are known by it and by this plan.

@@ -19,11 +19,10 @@ use super::output_modes::{OutputMode, remedy};
 use super::render::{Rendered, Renderer, Windows};
 use super::scalar_subquery::{joining, single};
 use super::sink::TableSink;
-use super::tables::{Asked, Step, StreamTables, stable};
+use super::tables::{Asked, Late, Step, StreamTables, stable};
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
 use crate::rows::Values;
-use crate::session::TableSession;
 
 /// The result of a query over streams: the rows that the query has over all rows so far, kept up to date. A batch costs what it changes.
 ///
@@ -45,7 +44,7 @@ pub struct StreamingDataFrame<'s> {
     schema: Arc<Schema>,
     /// By what becomes of windows: final ones, open ones, all.
     pub(super) rendered: [OnceCell<Rc<Rendering<'s>>>; 3],
-    pub(super) late: RefCell<Option<(Arc<Schema>, DStream<'s, Row>)>>,
+    pub(super) late: RefCell<Option<Late<'s>>>,
     pub(super) notes: RefCell<Notes>,
     /// Of the rendering before the next output, and of the frames that this one is made of.
     pub(super) errors: RefCell<Vec<DStream<'s, BadRecord>>>,
@@ -342,50 +341,6 @@ impl<'s> StreamingDataFrame<'s> {
             let line = "-".repeat(43);
             writeln!(std::io::stdout().lock(), "{line}\nBatch: {time}\n{line}")?;
             Ok(table.show()?)
-        })
-    }
-
-    /// Keeps the rows as a table in memory, which `session` has under a name from the first batch on: Spark's memory sink. In mode
-    /// [`OutputMode::Append`] and [`OutputMode::Changes`] rows are added, for ever; in [`OutputMode::Complete`] each batch replaces them. A query
-    /// sees the table as of one batch. The table is empty again after a restart.
-    ///
-    /// # Errors
-    /// As [`StreamingDataFrame::foreach_batch`]; and in mode [`OutputMode::Update`], since the table would not know which rows are replaced.
-    ///
-    /// ```
-    /// use tidemill::prelude::*;
-    /// use tidemill_sql::{OutputMode, StreamTables, TableSession};
-    ///
-    /// let words = QueueSource::from_batches([vec!["to".to_owned(), "be".to_owned()], vec!["to".to_owned()]]);
-    /// let session = TableSession::new();
-    /// let memory = session.clone();
-    /// StreamingContext::builder("words", millis(10)).run(move |ssc| {
-    ///     let tables = StreamTables::new(&memory);
-    ///     tables.register_stream("words", &ssc.queue_stream(&words))?;
-    ///     let counts = tables.sql("select value, count(*) as n from words group by value")?;
-    ///     counts.memory(OutputMode::Complete, &memory, "counts")?;
-    ///     Ok(())
-    /// })?;
-    /// assert_eq!(session.sql("select n from counts order by n desc")?.collect::<i64>()?, [2, 1]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[doc(alias = "queryName")]
-    pub fn memory(&self, mode: OutputMode, session: &TableSession, name: &str) -> Result<()> {
-        if mode == OutputMode::Update {
-            return Err(SqlError::new(
-                &self.query,
-                "a table in memory takes mode Append, Complete or Changes; use foreach_batch for Update",
-            ));
-        }
-        let (session, name) = (session.clone(), name.to_owned());
-        let (schema, mut kept) = (self.columns_in(mode)?, Vec::<RecordBatch>::new());
-        self.foreach_batch(mode, move |_, table| {
-            if mode == OutputMode::Complete {
-                kept.clear();
-            }
-            kept.extend(table.record_batches()?.into_iter().filter(|batch| batch.num_rows() > 0));
-            session.table_of(schema.clone(), kept.clone())?.create_or_replace_temp_view(&name)?;
-            Ok(())
         })
     }
 

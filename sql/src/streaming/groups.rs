@@ -10,9 +10,11 @@ use datafusion::common::DFSchema;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
+use tidemill::prelude::{Key, View};
 
 use super::accumulator::{Accumulator, Part, function};
 use super::codec::{Codec, Row};
+use super::held::Held;
 use super::narrow::{evaluate, physical, with_columns};
 use super::render::Result;
 use super::time_window::{Shape, column, stamps};
@@ -53,6 +55,15 @@ impl Merge {
     #[cfg(test)]
     pub fn plain(aggregates: usize) -> Self {
         Merge(vec![None; aggregates].into())
+    }
+
+    /// The contributions to each key of a view as one, kept up to date as rows come and leave. `last`: they are not joined with others.
+    pub fn by_key<'s, K: Key>(&self, pairs: &View<'s, (K, Vec<Part>)>, last: bool) -> View<'s, (K, Vec<Part>)> {
+        let users = self.0.clone();
+        let parts = move |_: &K, group: &Vec<Held>| {
+            group.iter().zip(users.iter()).map(|(held, user)| held.part(user.as_deref(), last)).collect::<Vec<Part>>()
+        };
+        pairs.aggregate_by_key(Vec::new(), Held::add_all, parts)
     }
 
     /// The same as a function, also of nothing and the first contribution.
@@ -108,9 +119,9 @@ impl Groups {
         Merge(self.aggregates.iter().map(|call| call.accumulator.user()).collect())
     }
 
-    /// What each group keeps, and what makes it grow.
-    pub fn keeps(&self) -> (&'static str, &'static str) {
-        let all = self.aggregates.iter().map(|call| call.accumulator.keeps());
+    /// What each group keeps, and what makes it grow. `leave`: its rows may leave.
+    pub fn keeps(&self, leave: bool) -> (&'static str, &'static str) {
+        let all = self.aggregates.iter().map(|call| call.accumulator.keeps(leave));
         // The kind that grows fastest comes first in this list.
         let rank = |kind: &(&str, &str)| ["rows", "values", "a result"].iter().position(|k| *k == kind.0);
         all.min_by_key(rank).unwrap_or(("its key", "the groups"))

@@ -86,7 +86,9 @@ impl<'s> Renderer<'_, 's> {
         }
         let (side, static_side) = if stream_is_left { (&join.left, &join.right) } else { (&join.right, &join.left) };
         let file = self.file_in(static_side)?;
-        let table = file.as_ref().map_or("a table of the session".to_owned(), |(name, _)| format!("the file {name}"));
+        let table = file.as_ref().map_or("a table of the session".to_owned(), |(name, _)| {
+            format!("the file {name} as of each batch, which does not correct rows that are out")
+        });
         self.keeps(&format!("{} join with {table}", join.join_type), Kept::NOTHING);
         let Rendered::Growing(source, narrow) = self.render(side)? else {
             return self.refused(
@@ -134,7 +136,8 @@ fn joined<'s>(
     })
 }
 
-fn side_codec(plan: &LogicalPlan) -> Result<Codec> {
+/// The codec of the rows of a side.
+pub(super) fn side_codec(plan: &LogicalPlan) -> Result<Codec> {
     Ok(Codec::new(plan.schema().inner())?)
 }
 

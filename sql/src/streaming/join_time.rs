@@ -8,11 +8,9 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use tidemill::prelude::{DStream, EventTimeStream};
 
-use super::accumulator::Part;
-use super::codec::Row;
 use super::groups::Timed;
 use super::render::{Renderer, Result};
-use super::tables::{Asked, Columnar, Keyed, Source, Step, Tagged};
+use super::tables::Tagged;
 use super::within::times;
 
 /// Where the watermark of a column of times comes from.
@@ -39,38 +37,6 @@ impl<'s, X: 'static> Pairs<'s> for EventTimeStream<'s, X> {
 
     fn tagged(&self, rows: &DStream<'s, Tagged>, behind: Duration) -> EventTimeStream<'s, Tagged> {
         rows.event_time_of(|(time, _)| *time, self, behind)
-    }
-}
-
-/// The rows of a join, and its pairs.
-pub(super) struct OfPairs<'s> {
-    pub rows: Columnar<'s, Row>,
-    pub pairs: Rc<dyn Pairs<'s> + 's>,
-}
-
-impl<'s> Source<'s> for OfPairs<'s> {
-    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
-        self.rows.rows(asked, step)
-    }
-
-    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
-        self.rows.parts(asked, step)
-    }
-
-    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed> {
-        self.rows.timed(asked, step)
-    }
-
-    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed> {
-        self.rows.keyed(asked, step)
-    }
-
-    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
-        self.rows.tagged(asked, step)
-    }
-
-    fn pairs(&self) -> Option<Rc<dyn Pairs<'s> + 's>> {
-        Some(self.pairs.clone())
     }
 }
 

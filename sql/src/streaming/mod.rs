@@ -16,11 +16,13 @@ mod codec;
 mod conditional_join;
 mod dedup;
 mod empty;
+mod exact_sum;
 mod explain;
 mod frame;
 mod from_rows;
 mod grouping_sets;
 mod groups;
+mod held;
 mod identity;
 mod join;
 mod join_time;
@@ -50,11 +52,11 @@ mod within;
 
 pub use frame::StreamingDataFrame;
 pub use output_modes::OutputMode;
-pub(crate) use sink::Definitions;
 pub use sink::{
     DataStreamWriter, IntoOutputMode, SinkProgress, SourceProgress, StreamingQueries, StreamingQuery, StreamingQueryProgress,
     StreamingQueryStatus, Trigger,
 };
+pub(crate) use sink::{Definitions, MemoryTables};
 pub use source::DataStreamReader;
 pub use tables::StreamTables;
 pub(crate) use time_window::functions;

@@ -15,7 +15,7 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::logical_plan::builder::UNNAMED_TABLE;
-use datafusion::logical_expr::{Expr, FetchType, LogicalPlan, SkipType};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use tidemill::prelude::{BadRecord, DStream, StreamingContext, View};
 
 use super::changing::mapped;
@@ -25,7 +25,7 @@ use super::identity::{identity, known};
 use super::narrow::Narrow;
 use super::place::place;
 use super::recursive::is_work_table;
-use super::tables::{Asked, Source, Streams, Table, Watermarks};
+use super::tables::{Asked, Late, Source, Streams, Table, Watermarks};
 use super::unnest::unnested;
 use crate::overflow;
 use crate::session::TableSession;
@@ -63,23 +63,13 @@ pub(crate) struct Renderer<'a, 's> {
     pub context: Option<&'a StreamingContext<'s>>,
     pub windows: Windows,
     pub notes: &'a RefCell<Notes>,
-    /// What late rows would have added to windows, with its columns.
-    pub late: &'a RefCell<Option<(Arc<Schema>, DStream<'s, Row>)>>,
+    /// The late rows of the part that is nearest to the result, of those that a watermark lets forget.
+    pub late: &'a RefCell<Option<Late<'s>>>,
     pub errors: &'a RefCell<Vec<DStream<'s, BadRecord>>>,
 }
 
 pub(super) fn schema(plan: &LogicalPlan) -> Arc<Schema> {
     plan.schema().inner().clone()
-}
-
-/// How many rows an ORDER BY takes, perhaps below expressions that make one row of each.
-fn sorted(plan: &LogicalPlan) -> Option<usize> {
-    match plan {
-        LogicalPlan::Sort(sort) => sort.fetch,
-        LogicalPlan::Projection(projection) => sorted(&projection.input),
-        LogicalPlan::SubqueryAlias(alias) => sorted(&alias.input),
-        _ => None,
-    }
 }
 
 impl<'s> Renderer<'_, 's> {
@@ -90,7 +80,7 @@ impl<'s> Renderer<'_, 's> {
         rendered
     }
 
-    fn node(&self, plan: &LogicalPlan) -> Result<Rendered<'s>> {
+    pub(super) fn node(&self, plan: &LogicalPlan) -> Result<Rendered<'s>> {
         match plan {
             LogicalPlan::TableScan(scan) => {
                 let name = scan.table_name.table();
@@ -119,13 +109,16 @@ impl<'s> Renderer<'_, 's> {
                     Table::Stream(source) => {
                         self.keeps(&format!("the stream {name}"), Kept::NOTHING);
                         self.notes.borrow_mut().watermarks.extend(self.watermarks.get(name).into_iter().flatten());
+                        if let Some(late) = source.late() {
+                            self.late.borrow_mut().get_or_insert(late);
+                        }
                         Rendered::Growing(source.clone(), narrow.named(scan.projected_schema.inner()))
                     }
                     Table::File(_) => {
                         return self.refused(
                             &format!("the file {name}, which is read again when it changes,"),
                             &[name],
-                            "join it with a stream; without reload it is a table of the session",
+                            "join it with a stream, or read it as a view: reload = 'view', or file_view; without reload it is a table of the session",
                         );
                     }
                     Table::View(view) => {
@@ -180,13 +173,7 @@ impl<'s> Renderer<'_, 's> {
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::EmptyRelation(empty) if !empty.produce_one_row => self.empty(empty),
             LogicalPlan::RecursiveQuery(recursive) => self.recursive(recursive),
-            LogicalPlan::Limit(limit) => match (limit.get_skip_type()?, limit.get_fetch_type()?) {
-                (SkipType::Literal(0), FetchType::Literal(Some(n))) if sorted(&limit.input) == Some(n) => self.node(&limit.input),
-                (SkipType::Literal(0), _) => {
-                    self.refused("LIMIT without ORDER BY", &["LIMIT"], "add ORDER BY, so that the query says which rows")
-                }
-                _ => self.refused("OFFSET", &["OFFSET"], "number the rows with row_number() and filter by the number"),
-            },
+            LogicalPlan::Limit(limit) => self.limit(limit),
             other => {
                 let node = other.display().to_string();
                 let name = node.split([':', ' ', '(']).next().unwrap_or_default();

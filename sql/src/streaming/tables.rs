@@ -344,7 +344,14 @@ pub(crate) trait Source<'s> {
     fn pairs(&self) -> Option<Rc<dyn Pairs<'s> + 's>> {
         None
     }
+    /// The rows that came too late to be among its rows, if a watermark says so.
+    fn late(&self) -> Option<Late<'s>> {
+        None
+    }
 }
+
+/// Late rows, with their columns.
+pub(crate) type Late<'s> = (Arc<Schema>, DStream<'s, Row>);
 
 /// A row with its time and the key of a join.
 pub(crate) type Tagged = (Option<i64>, (JoinKey, Row));
@@ -388,6 +395,10 @@ impl<'s> Source<'s> for Stepped<'s> {
 
     fn pairs(&self) -> Option<Rc<dyn Pairs<'s> + 's>> {
         self.source.pairs()
+    }
+
+    fn late(&self) -> Option<Late<'s>> {
+        self.source.late()
     }
 }
 

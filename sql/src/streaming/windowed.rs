@@ -61,17 +61,17 @@ impl<'s> Renderer<'_, 's> {
         }
         let of = (plan.group_expr.as_slice(), plan.aggr_expr.as_slice());
         let groups = Groups::new(self.state, of, plan.input.schema(), output, Some((place, time.clone(), shape)))?;
-        let (kind, grows) = groups.keeps();
         let groups = Rc::new(groups);
         let verb = plan.group_expr[place].schema_name().to_string();
         match (self.inner().render(&plan.input)?, mark) {
             (Rendered::Growing(source, narrow), Some(mark)) if forgets => {
                 let each = if matches!(shape, Shape::Session { .. }) { "session" } else { "pane" };
-                let open = format!("{kind} for each group and {each} of an open window");
+                let open = format!("{} for each group and {each} of an open window", groups.keeps(false).0);
                 self.keeps(&verb, Kept::of(&open, "the rows that the watermark has not passed"));
                 self.by_watermark(&source, narrow, groups, (shape, mark), output).map(Some)
             }
             (rendered, _) => {
+                let (kind, grows) = groups.keeps(matches!(rendered, Rendered::Changing(..)));
                 self.keeps(&verb, Kept::of(&format!("{kind} for each group and window, for ever"), grows));
                 self.all_windows(rendered, groups, shape, plan, output).map(Some)
             }
@@ -173,13 +173,13 @@ impl<'s> Renderer<'_, 's> {
                     }
                     Rendered::Changing(view, _) => {
                         let each = move |batch: RecordBatch, _| Ok(of.timed(&batch)?.into_iter().map(one).collect());
-                        mapped(&self.asked(), &view, &from, each)?.reduce_by_key(merge.reduced())
+                        merge.by_key(&mapped(&self.asked(), &view, &from, each)?, false)
                     }
                 };
                 let windows = panes.flat_map(move |((key, pane), parts): ((Row, i64), Vec<Part>)| {
                     shape.windows_of(pane).into_iter().map(move |window| ((key.clone(), window), parts.clone()))
                 });
-                windows.reduce_by_key(merge.reduced())
+                merge.by_key(&windows, true)
             }
         };
         let (codec, query) = (Codec::new(output)?, self.query.to_owned());

@@ -4,21 +4,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, StructArray};
+use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, NullEquality};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, Operator};
-use tidemill::prelude::{DStream, Data, EventTimeStream};
+use tidemill::prelude::{DStream, Data, EventTimeJoin, EventTimeStream};
 
+use super::beside::WithLate;
 use super::codec::{Codec, Row};
 use super::explain::Kept;
-use super::join::{JoinKey, Rows};
-use super::join_time::{OfPairs, Pairs, TimeOf};
+use super::join::{JoinKey, Rows, side_codec};
+use super::join_time::{Pairs, TimeOf};
 use super::narrow::{Narrow, evaluate, physical};
 use super::render::{Rendered, Renderer, Result};
 use super::span::{duration, of_scalar};
-use super::tables::{Columnar, Source, Step, Tagged};
+use super::tables::{Columnar, Late, Source, Step, Tagged};
 use super::time_window::stamps;
 use super::windowed::watermark;
 
@@ -134,16 +137,58 @@ impl Times {
     }
 }
 
-/// The rows that a join makes of its pairs, the pairs, and the operator that makes their watermark.
-fn joined<'s, P: Data>(
-    pairs: &EventTimeStream<'s, (JoinKey, P)>,
-    sides: impl Fn(P) -> (Option<Row>, Option<Row>) + 'static,
-    rows: Rows,
-) -> (DStream<'s, Row>, Rc<dyn Pairs<'s> + 's>, usize) {
-    let made = move |pairs: Vec<(Option<Row>, Option<Row>)>| {
-        rows.rows(&pairs).unwrap_or_else(|e| panic!("{}: {}", rows.query, e.strip_backtrace()))
+/// The rows of both streams that belong together.
+type Sides = (Option<Row>, Option<Row>);
+
+/// What a join makes of its streams.
+struct Joined<'s> {
+    rows: DStream<'s, Row>,
+    pairs: Rc<dyn Pairs<'s> + 's>,
+    /// The operator that makes their watermark.
+    watermark: usize,
+    /// Each has one side.
+    late: DStream<'s, Sides>,
+}
+
+impl<'s> Joined<'s> {
+    fn of<P: Data>(
+        join: &EventTimeJoin<'s, JoinKey, Row, Row, P>,
+        sides: impl Fn(P) -> Sides + 'static,
+        rows: Rows,
+    ) -> Joined<'s> {
+        let made =
+            move |pairs: Vec<Sides>| rows.rows(&pairs).unwrap_or_else(|e| panic!("{}: {}", rows.query, e.strip_backtrace()));
+        let pairs: &EventTimeStream<'s, (JoinKey, P)> = join;
+        let late = join.late().map(|late| late.row.1);
+        Joined {
+            rows: pairs.timestamped().map(move |t| sides(t.row.1)).map_partitions(made),
+            pairs: Rc::new(pairs.clone()),
+            watermark: pairs.watermark_operator(),
+            late,
+        }
+    }
+}
+
+/// Late rows as two structs: the columns of the left and of the right side, of which one is null.
+fn late<'s>(join: &Join, query: &str, late: &DStream<'s, Sides>) -> Result<Late<'s>> {
+    let (left, right) = (side_codec(&join.left)?, side_codec(&join.right)?);
+    let field = |name, codec: &Codec| Field::new(name, DataType::Struct(codec.schema().fields().clone()), true);
+    let schema = Arc::new(Schema::new(vec![field("left_side", &left), field("right_side", &right)]));
+    let (output, query) = (Codec::new(&schema)?, query.to_owned());
+    let encoded = move |sides: Vec<Sides>| {
+        let lefts = structs(&left, &sides.iter().map(|(row, _)| row.as_ref()).collect::<Vec<_>>());
+        let rights = structs(&right, &sides.iter().map(|(_, row)| row.as_ref()).collect::<Vec<_>>());
+        let rows = lefts.and_then(|lefts| output.encode(&[lefts, rights?], sides.len()));
+        rows.unwrap_or_else(|e| panic!("{query}: {e}"))
     };
-    (pairs.timestamped().map(move |t| sides(t.row.1)).map_partitions(made), Rc::new(pairs.clone()), pairs.watermark_operator())
+    Ok((schema, late.map_partitions(encoded)))
+}
+
+/// Rows as a column of structs.
+fn structs(codec: &Codec, rows: &[Option<&Row>]) -> std::result::Result<ArrayRef, ArrowError> {
+    let there: NullBuffer = rows.iter().map(Option::is_some).collect();
+    let columns = codec.decode_with_nulls(rows)?;
+    Ok(Arc::new(StructArray::try_new(codec.schema().fields().clone(), columns, Some(there))?))
 }
 
 impl<'s> Renderer<'_, 's> {
@@ -160,14 +205,17 @@ impl<'s> Renderer<'_, 's> {
         let right = self.events(join, &rights, &times.right, right, 2)?;
         let rows = Rows::new(join, self.query)?;
         let codec = Rc::new(Codec::new(join.schema.inner())?);
-        let (stream, pairs, watermark) = match join.join_type {
-            JoinType::Inner => joined(&left.join_within(&right, before, after), |(a, b)| (Some(a), Some(b)), rows),
-            JoinType::Left => joined(&left.left_outer_join_within(&right, before, after), |(a, b)| (Some(a), b), rows),
-            JoinType::Right => joined(&left.right_outer_join_within(&right, before, after), |(a, b)| (a, Some(b)), rows),
-            _ => joined(&left.full_outer_join_within(&right, before, after), |pair| pair, rows),
+        let joined = match join.join_type {
+            JoinType::Inner => Joined::of(&left.join_within(&right, before, after), |(a, b)| (Some(a), Some(b)), rows),
+            JoinType::Left => Joined::of(&left.left_outer_join_within(&right, before, after), |(a, b)| (Some(a), b), rows),
+            JoinType::Right => Joined::of(&left.right_outer_join_within(&right, before, after), |(a, b)| (a, Some(b)), rows),
+            _ => Joined::of(&left.full_outer_join_within(&right, before, after), |pair| pair, rows),
         };
-        self.notes.borrow_mut().watermarks.insert(watermark);
-        let joined = Rendered::Growing(Rc::new(OfPairs { rows: Columnar::encoded(stream, codec), pairs }), Narrow::default());
+        self.notes.borrow_mut().watermarks.insert(joined.watermark);
+        let late = late(join, self.query, &joined.late)?;
+        *self.late.borrow_mut() = Some(late.clone());
+        let source = WithLate { rows: Columnar::encoded(joined.rows, codec), late, pairs: Some(joined.pairs) };
+        let joined = Rendered::Growing(Rc::new(source), Narrow::default());
         match &join.filter {
             // Outer joins have no other condition.
             Some(condition) if join.join_type == JoinType::Inner && !times.only => self.filter(joined, condition, &join.schema),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::api::context::StreamingContext;
+use crate::api::view::View;
 use crate::connector::source::{Emit, ReaderContext, Sealed, Source, SourceReader, SplitEnumerator, SplitOffset, SplitRange};
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::path::{explained, local};
@@ -20,6 +21,9 @@ use crate::operator::{Broadcast, Patch};
 
 /// The longest file, in bytes. A version is in the plan log, whose records have a limit.
 const LONGEST: u64 = 16 << 20;
+
+/// The content of the one key.
+type Version = ((), Vec<u8>);
 
 /// What the bytes of a version mean.
 type Check = Arc<dyn Fn(&[u8]) -> Result<(), BoxError> + Send + Sync>;
@@ -68,18 +72,13 @@ impl<'s> StreamingContext<'s> {
         decode: impl Fn(&[u8]) -> Result<B, BoxError> + Send + Sync + 'static,
     ) -> Broadcast<'s, B> {
         let operator = OperatorId::of("broadcast_file");
-        let path = local(path.as_ref()).unwrap_or_else(|e| {
-            self.graph.report(&operator, e);
-            path.as_ref().to_owned()
-        });
         let decode = Arc::new(decode);
-        let (checked, shown) = (decode.clone(), path.display().to_string());
-        let versions = self.read(&operator, Versions { path, check: Arc::new(move |bytes| checked(bytes).map(drop)) });
-        let fail = self.graph.fail.clone();
-        versions.latest_by_key().broadcast_as(operator, move |changes| -> Patch<B> {
+        let checked = decode.clone();
+        let (versions, undecoded) = self.versions(&operator, path.as_ref(), move |bytes| checked(bytes).map(drop));
+        versions.broadcast_as(operator, move |changes| -> Patch<B> {
             let newest = changes.iter().find(|(_, n)| *n > 0).map(|(((), bytes), _)| decode(bytes).map(Rc::new));
             let newest = newest.transpose().unwrap_or_else(|e| {
-                fail(Error::source(shown.as_str(), format!("a version that was decoded before cannot be decoded: {e}")));
+                undecoded(e);
                 None
             });
             Rc::new(move |value| {
@@ -91,6 +90,29 @@ impl<'s> StreamingContext<'s> {
     }
 }
 
+impl<'s> StreamingContext<'s> {
+    /// The newest version of a file, as a view with one row; and what ends the job if a worker cannot decode a version. `check` decodes it in
+    /// process 0 before it counts.
+    #[track_caller]
+    pub(super) fn versions(
+        &self,
+        operator: &OperatorId,
+        path: &Path,
+        check: impl Fn(&[u8]) -> Result<(), BoxError> + Send + Sync + 'static,
+    ) -> (View<'s, Version>, Box<dyn Fn(BoxError)>) {
+        let path = local(path).unwrap_or_else(|e| {
+            self.graph.report(operator, e);
+            path.to_owned()
+        });
+        let (shown, fail) = (path.display().to_string(), self.graph.fail.clone());
+        let newest = self.read(operator, Versions { path, check: Arc::new(check) }).latest_by_key();
+        let undecoded = move |e: BoxError| {
+            fail(Error::source(shown.as_str(), format!("a version that was decoded before cannot be decoded: {e}")));
+        };
+        (newest, Box::new(undecoded))
+    }
+}
+
 /// The source: the versions of a file. A row is a version; there is one key.
 struct Versions {
     path: PathBuf,
@@ -98,7 +120,7 @@ struct Versions {
 }
 
 impl Source for Versions {
-    type Item = ((), Vec<u8>);
+    type Item = Version;
 
     fn name(&self) -> String {
         format!("file {}", self.path.display())
@@ -109,7 +131,7 @@ impl Source for Versions {
         Ok(Box::new(Watch { name, path, check, seen: None, planned: None, next: None, trouble: None }))
     }
 
-    fn reader(&self, _: &ReaderContext) -> Result<Box<dyn SourceReader<((), Vec<u8>)>>> {
+    fn reader(&self, _: &ReaderContext) -> Result<Box<dyn SourceReader<Version>>> {
         Ok(Box::new(Reader(self.name())))
     }
 }
@@ -203,20 +225,20 @@ impl SplitEnumerator for Watch {
 /// The worker's half.
 struct Reader(String);
 
-impl SourceReader<((), Vec<u8>)> for Reader {
+impl SourceReader<Version> for Reader {
     fn assign(&mut self, _: u32, _: &Split, _: Option<i64>) -> Result<()> {
         Ok(())
     }
 
-    fn read(&mut self, _: &mut Emit<'_, ((), Vec<u8>)>) -> Result<bool> {
+    fn read(&mut self, _: &mut Emit<'_, Version>) -> Result<bool> {
         Ok(false)
     }
 
-    fn seal(&mut self, _: &mut Emit<'_, ((), Vec<u8>)>) -> Result<Sealed> {
+    fn seal(&mut self, _: &mut Emit<'_, Version>) -> Result<Sealed> {
         Ok(Sealed::default())
     }
 
-    fn read_range(&mut self, split_id: u32, range: &SplitRange, emit: &mut Emit<'_, ((), Vec<u8>)>) -> Result<bool> {
+    fn read_range(&mut self, split_id: u32, range: &SplitRange, emit: &mut Emit<'_, Version>) -> Result<bool> {
         // A plan from a file names the path: the version is the one that is there now.
         let bytes = match &range.split {
             Split::Content { bytes, .. } => bytes.to_vec(),

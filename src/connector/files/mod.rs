@@ -10,6 +10,7 @@ mod cut;
 mod durable;
 mod enumerator;
 mod exactly_once;
+mod file_view;
 mod identity;
 mod listing;
 mod object_files;

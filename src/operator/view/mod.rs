@@ -1,5 +1,6 @@
 //! Verbs on `View`: the same verbs as on `DStream`, applied to the rows in the view at t.
 
+mod aggregate_by_key;
 mod anti_join;
 mod average_by_key;
 mod count;

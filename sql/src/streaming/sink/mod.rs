@@ -7,6 +7,7 @@ mod files;
 mod jdbc;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod memory;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod progress;
@@ -15,6 +16,7 @@ mod query;
 mod table_sink;
 mod writer;
 
+pub(crate) use memory::MemoryTables;
 pub use progress::{SinkProgress, SourceProgress, StreamingQueryProgress, StreamingQueryStatus};
 pub use queries::StreamingQueries;
 pub(crate) use query::Definitions;
