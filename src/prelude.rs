@@ -14,7 +14,9 @@ pub use crate::connector::files::source::{CleanSource, TextFileSource};
 #[cfg(feature = "kafka")]
 pub use crate::connector::kafka::group_offsets::{CommitOffsets, GroupOffsets};
 #[cfg(feature = "kafka")]
-pub use crate::connector::kafka::sink::{KafkaSink, ProducerRecord};
+pub use crate::connector::kafka::producer_record::ProducerRecord;
+#[cfg(feature = "kafka")]
+pub use crate::connector::kafka::sink::KafkaSink;
 #[cfg(feature = "kafka")]
 pub use crate::connector::kafka::source::{KafkaSource, StartFrom, Tombstones};
 #[cfg(feature = "kinesis")]

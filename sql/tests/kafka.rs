@@ -59,6 +59,46 @@ fn words_are_counted_from_topic_to_topic_once_over_two_runs() {
 }
 
 #[test]
+fn rows_go_to_the_topics_of_their_column_with_headers() {
+    let (broker, dir) = (broker(), std::env::temp_dir().join(format!("tidemill-sql-topics-{}", std::process::id())));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    let topic = |name: &str| format!("sql-topics-{}-{name}", std::process::id());
+    for name in ["in", "a", "b"] {
+        tidemill(&["topic", "create", &topic(name), "--partitions", "1", "--brokers", &broker]);
+    }
+    let path = |name: &str| dir.join(name).display().to_string();
+    let table = |name: &str, options: &str| {
+        format!("CREATE TABLE {name} USING kafka OPTIONS (kafka.bootstrap.servers '{broker}'{options});\n")
+    };
+    let copy = format!(
+        "{}{}CREATE VIEW words AS SELECT cast(value AS STRING) AS word FROM words_in;
+         INSERT INTO words_out SELECT word AS value, concat('{}', substr(word, 1, 1)) AS topic,
+             array(named_struct('key', 'unit', 'value', cast('words' AS BINARY))) AS headers FROM words;",
+        table("words_in", &format!(", subscribe '{}', startingOffsets 'earliest'", topic("in"))),
+        table("words_out", ", sink.delivery-guarantee 'exactly-once'"),
+        topic(""),
+    );
+    std::fs::write(path("lines"), "apple\nbanana\navocado\n").unwrap();
+    std::fs::write(path("copy.sql"), copy).unwrap();
+    tidemill(&["gen", "words", "--file", &path("lines"), "--brokers", &broker, "--topic", &topic("in")]);
+    let job = ["--once", "--interval", "200ms", "--quiet"];
+    tidemill(&[&["sql", &path("copy.sql"), "--checkpoint", &path("checkpoint")][..], &job].concat());
+    let read = |name: &str| tidemill(&["topic", "read", &topic(name), "--brokers", &broker]);
+    assert_eq!((read("a").as_str(), read("b").as_str()), ("apple\navocado\n", "banana\n"));
+
+    let headers = format!(
+        "{}CREATE VIEW pairs AS SELECT explode(headers) AS pair FROM words_back;
+         SELECT pair['key'] AS name, cast(pair['value'] AS STRING) AS text FROM pairs;",
+        table("words_back", &format!(", subscribe '{}', startingOffsets 'earliest', includeHeaders 'true'", topic("b"))),
+    );
+    std::fs::write(path("headers.sql"), headers).unwrap();
+    let shown = tidemill(&[&["sql", &path("headers.sql")][..], &job].concat());
+    assert!(shown.contains("|unit|words|"), "{shown}");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
 fn structured_kafka_wordcount_prints_the_counts() {
     use std::io::{BufRead, BufReader};
     let (broker, topic) = (broker(), format!("sql-structured-{}", std::process::id()));

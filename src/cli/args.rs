@@ -13,6 +13,34 @@ pub fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// How fast records are sent in relation to their own times.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ReplaySpeed {
+    /// This many times as fast.
+    Times(f64),
+    /// As fast as possible.
+    Max,
+}
+
+/// A speed above 0: `60`, `60x`, `0.5` or `max`.
+pub fn replay_speed(text: &str) -> Result<ReplaySpeed, String> {
+    if text == "max" {
+        return Ok(ReplaySpeed::Max);
+    }
+    match text.strip_suffix('x').unwrap_or(text).parse::<f64>() {
+        Ok(speed) if (1e-6..=1e9).contains(&speed) => Ok(ReplaySpeed::Times(speed)),
+        _ => Err(format!("\"{text}\" is not a speed: write how many times as fast, as 60 or 0.5, or max")),
+    }
+}
+
+/// A header, `NAME=VALUE`. The value is kept as it is.
+pub fn header(text: &str) -> Result<(String, Vec<u8>), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.as_bytes().to_vec())),
+        _ => Err(format!("\"{text}\" is not a header: write NAME=VALUE")),
+    }
+}
+
 /// A share from 0 to 1: `0.01` or `1%`.
 pub fn share(text: &str) -> Result<f64, String> {
     let share = match text.strip_suffix('%') {
@@ -28,6 +56,20 @@ pub fn share(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn speeds_and_headers() {
+        for (text, speed) in [("60", 60.0), ("60x", 60.0), ("0.5", 0.5)] {
+            assert_eq!(replay_speed(text), Ok(ReplaySpeed::Times(speed)));
+        }
+        assert_eq!(replay_speed("max"), Ok(ReplaySpeed::Max));
+        for no in ["", "x", "0", "-1", "nan", "inf", "fast"] {
+            assert!(replay_speed(no).unwrap_err().contains("max"), "{no}");
+        }
+        assert_eq!(header("unit = words=2"), Ok(("unit".to_owned(), b" words=2".to_vec())));
+        assert_eq!(header("none="), Ok(("none".to_owned(), Vec::new())));
+        assert!(["", "=x", "unit"].iter().all(|no| header(no).unwrap_err().contains("NAME=VALUE")));
+    }
 
     #[test]
     fn rates_and_shares() {

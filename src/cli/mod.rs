@@ -44,7 +44,7 @@ enum What {
     Demo(demo::Args),
     /// Creates a program to begin with: it compiles, and has a test
     New(new::Args),
-    /// Generates tweets, words or web logs, to stdout or to a topic
+    /// Generates tweets, words or web logs, to stdout, into files by day or to a topic
     Gen(generate_command::Args),
     /// Lists, creates and reads topics of Kafka, and shows the lag of a consumer group
     #[cfg(feature = "kafka")]

@@ -8,7 +8,7 @@ use crate::api::dstream::DStream;
 use crate::api::port::Port;
 use crate::connector::files::sink::TextFileSink;
 #[cfg(feature = "kafka")]
-use crate::connector::kafka::sink::{KafkaSink, ProducerRecord};
+use crate::connector::kafka::{producer_record::ProducerRecord, sink::KafkaSink};
 use crate::connector::memory::MemorySink;
 use crate::core::data::BadRecord;
 use crate::core::letter::line;
@@ -89,6 +89,11 @@ impl<'s> DStream<'s, BadRecord> {
         let run = Run::default();
         self.node.graph.port(Box::new(run.clone()));
         match to.into() {
+            #[cfg(feature = "kafka")]
+            DeadLetters::Topic(sink) if !sink.has_own_topic() => {
+                let what = "dead letters name no topic: give the sink one, by KafkaSink::new(brokers, topic)";
+                self.node.graph.report(&OperatorId::of("dead_letters"), what);
+            }
             #[cfg(feature = "kafka")]
             DeadLetters::Topic(sink) => self.to_kafka(sink, move |bad, record| fill(bad, run.generation(), record)),
             DeadLetters::Files(sink) => self.map(move |bad| line(&bad, run.generation())).save_as_text_files_with(sink),

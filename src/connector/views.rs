@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::api::dstream::DStream;
 use crate::api::view::View;
 #[cfg(feature = "kafka")]
-use crate::connector::kafka::sink::{KafkaSink, ProducerRecord};
+use crate::connector::kafka::{producer_record::ProducerRecord, sink::KafkaSink};
 use crate::connector::memory::MemorySink;
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;

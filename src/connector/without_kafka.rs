@@ -37,7 +37,7 @@ types! {
     KafkaSource: brokers(A) params(A); topic(A) topics(A) pattern(A) group_id(A) commit_offsets(A) start(A) set(A, B)
         allow_own_output(A) max_rate_per_partition(A) first_batch_cap(A) tombstones(A) include_headers() fail_on_data_loss(A)
         discover_every(A);
-    KafkaSink: new(A, B); set(A, B) marks() shards(A) exactly_once();
+    KafkaSink: new(A, B) by_record(A); set(A, B) topics(A) marks() shards(A) exactly_once();
     StartFrom: latest() earliest() from_offsets(A) from_timestamp(A);;
 }
 

@@ -3,7 +3,8 @@
 
 use std::process::Command;
 
-use tidemill::connector::kafka::sink::{KafkaOutput, KafkaSink, ProducerRecord};
+use tidemill::connector::kafka::producer_record::ProducerRecord;
+use tidemill::connector::kafka::sink::{KafkaOutput, KafkaSink};
 use tidemill::connector::message::Message;
 use tidemill::connector::sink::Part;
 use tidemill::connector::source::SourceReader;

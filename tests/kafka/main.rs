@@ -27,6 +27,7 @@ mod records;
 mod replay;
 mod retention;
 mod sasl;
+mod several_topics;
 mod shared_client;
 mod sink;
 mod slow_output;

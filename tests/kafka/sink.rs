@@ -1,7 +1,8 @@
 //! The records that a batch writes to a topic.
 
 use rdkafka::producer::Producer;
-use tidemill::connector::kafka::sink::{KafkaOutput, KafkaSink, ProducerRecord};
+use tidemill::connector::kafka::producer_record::ProducerRecord;
+use tidemill::connector::kafka::sink::{KafkaOutput, KafkaSink};
 use tidemill::connector::kafka::source::KafkaSource;
 use tidemill::connector::sink::Part;
 use tidemill::connector::source::SourceReader;

@@ -1,9 +1,10 @@
 //! Topics that are deleted while a job runs, and topics that were deleted and made again.
 
+use tidemill::connector::source::SourceReader;
 use tidemill::prelude::*;
 
 use crate::child::{TempDir, run};
-use crate::fixture::{PATIENCE, brokers, delete_topic, make_again, produce, topic};
+use crate::fixture::{PATIENCE, ReaderFixture, brokers, delete_topic, make_again, produce, split, topic};
 use crate::recorder::{Recorder, builder, earliest, eventually};
 
 /// librdkafka itself keeps requesting the deleted topic and reports no error.
@@ -100,6 +101,15 @@ fn topics_are_created_listed_and_read_by_the_command() {
         assert_eq!(value, format!("{{\"word\": \"{key}\"}}"));
     }
     assert_eq!(stdout_of(&["read", &name, "--count", "3"]).lines().count(), 3);
+
+    let headed = topic("headed", 1, &[]);
+    let words = ["gen", "words", "--count", "2", "--header", "unit=words", "--header", "empty=", "--topic", &headed];
+    assert_eq!(run("tidemill", words.into_iter().chain(["--brokers", &brokers()])).code, Some(0));
+    let mut fixture = ReaderFixture::new(&KafkaSource::brokers(brokers()).topic(&headed).include_headers());
+    fixture.reader.assign(0, &split(&headed, 0), Some(0)).unwrap();
+    for message in fixture.live(|rows| rows.len() == 2) {
+        assert_eq!(message.headers().collect::<Vec<_>>(), [("unit", Some(&b"words"[..])), ("empty", Some(&b""[..]))]);
+    }
 }
 
 #[test]

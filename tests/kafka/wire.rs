@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tidemill::connector::kafka::sink::{KafkaOutput, ProducerRecord};
+use tidemill::connector::kafka::producer_record::ProducerRecord;
+use tidemill::connector::kafka::sink::KafkaOutput;
 use tidemill::connector::sink::Part;
 use tidemill::prelude::*;
 

@@ -1,6 +1,6 @@
 //! The command `tidemill`: arguments, `gen` on stdout, `launch`, and the form of errors.
 
-use crate::child::{Ended, TempFile, run};
+use crate::child::{Ended, TempDir, TempFile, run};
 
 fn tidemill(args: &[&str]) -> Ended {
     run("tidemill", args)
@@ -41,6 +41,31 @@ fn gen_writes_a_file_line_by_line() {
 }
 
 #[test]
+fn gen_writes_a_file_for_each_day_of_the_records_own_times() {
+    let dir = TempDir::new("gen-days");
+    let args = ["gen", "weblogs", "--rate", "0.001", "--replay-speed", "max", "--count", "150", "--by-day", dir.path()];
+    let end = tidemill(&args);
+    assert_eq!((end.code, end.out.as_str()), (Some(0), ""), "{}", end.err);
+    assert!(end.err.contains("150 requests in") && end.err.contains(dir.path()), "{}", end.err);
+    let mut names: Vec<String> =
+        std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["2017-01-11.log", "2017-01-12.log", "2017-01-13.log"]);
+    let read = |name: &String| std::fs::read_to_string(std::path::Path::new(dir.path()).join(name)).unwrap();
+    for (name, day) in names.iter().zip(["11/Jan/2017", "12/Jan/2017", "13/Jan/2017"]) {
+        assert!(read(name).lines().all(|line| line.contains(day)), "{name}");
+    }
+    let whole = names.iter().map(read).collect::<String>();
+    assert_eq!(whole, tidemill(&["gen", "weblogs", "--rate", "0.001", "--replay-speed", "max", "--count", "150"]).out);
+    // The same directory again, and the log of a day replayed.
+    let again = tidemill(&args);
+    assert!(again.code == Some(1) && again.err.contains("2017-01-11.log is there"), "{}", again.err);
+    let log = std::path::Path::new(dir.path()).join("2017-01-12.log");
+    let replayed = tidemill(&["gen", "weblogs", "--file", log.to_str().unwrap(), "--replay-speed", "1000000"]);
+    assert_eq!((replayed.code, replayed.out), (Some(0), read(&names[1])), "{}", replayed.err);
+}
+
+#[test]
 fn wrong_arguments_end_with_2_and_failures_with_1_in_one_line() {
     for args in [&["gen", "tweets", "--rate", "fast"][..], &["demo", "--batches", "0"], &["demo", "--interval", "0"], &["no"]] {
         assert_eq!(tidemill(args).code, Some(2), "{args:?}");
@@ -48,6 +73,7 @@ fn wrong_arguments_end_with_2_and_failures_with_1_in_one_line() {
     for (args, why) in [
         (&["gen", "words", "--file", "/no/such/file"][..], "/no/such/file"),
         (&["gen", "tweets", "--line", "3"], "words only"),
+        (&["gen", "words", "--file", "f", "--replay-speed", "2"], "--time FIELD"),
         (&["launch", "--", "/no/such/program"], "/no/such/program"),
     ] {
         let out = tidemill(args);

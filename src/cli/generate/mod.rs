@@ -1,11 +1,12 @@
 //! Generated input data for programs. The same seed gives the same bytes.
 //!
 //! [`Tweets`], [`Words`], [`Weblogs`] and [`Nexmark`] write one record per call. [`Spoiled`] makes some of them unreadable. [`Pace`] returns how
-//! many are due.
+//! many are due, and [`ReplayPace`] when each is due by its own time.
 
 pub mod nexmark;
 mod pace;
 mod random;
+mod replay_pace;
 mod spoiled;
 mod tweets;
 mod weblogs;
@@ -14,6 +15,7 @@ mod words;
 pub use nexmark::Nexmark;
 pub use pace::Pace;
 pub use random::{Random, Zipf};
+pub use replay_pace::ReplayPace;
 pub use spoiled::{Spoiled, spoil_json};
 pub use tweets::Tweets;
 pub use weblogs::Weblogs;
@@ -33,6 +35,6 @@ pub trait Generate: Send {
 }
 
 /// `at_ms` in a `strftime` format, in UTC.
-fn date(at_ms: u64, format: &str) -> String {
+pub(super) fn date(at_ms: u64, format: &str) -> String {
     crate::core::time::zoned(at_ms, jiff::tz::TimeZone::UTC).strftime(format).to_string()
 }

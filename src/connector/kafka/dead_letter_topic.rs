@@ -62,9 +62,9 @@ fn letter(key: Option<&[u8]>, value: Option<&[u8]>, headers: Vec<(String, Vec<u8
 /// The brokers refuse one. Some may be there then.
 pub(crate) fn put_back(brokers: &str, set: &[(String, String)], topic: &str, letters: &[&BadRecord]) -> Result<u64> {
     let producer = Producer::with_settings(brokers, set, topic)?;
-    letters
-        .iter()
-        .try_for_each(|letter| producer.send_record(letter.partition, letter.key.as_deref(), &letter.raw, &letter.headers))?;
+    for letter in letters {
+        producer.send_record(Some(letter.partition), letter.key.as_deref(), &letter.raw, &letter.headers)?;
+    }
     producer.settle(SETTLED)
 }
 

@@ -14,6 +14,7 @@ mod member;
 mod own_output;
 mod partition_buffer;
 mod producer;
+pub mod producer_record;
 mod progress;
 pub mod reader;
 mod receiver_stream;
@@ -27,5 +28,6 @@ mod topic_ids;
 pub(crate) mod topic_tools;
 #[cfg(feature = "cli")]
 pub(crate) mod topic_writer;
+mod topics;
 mod transactions;
 mod watermarks;

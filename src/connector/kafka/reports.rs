@@ -1,6 +1,7 @@
 //! The reports of a librdkafka client: trouble with its connection, and failed deliveries. No text contains the value of a
 //! secret setting.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::{Broker, Statistics};
 
@@ -31,6 +33,8 @@ pub(crate) struct Reports {
     /// A permanent error, although librdkafka keeps trying.
     pub(crate) hopeless: OnceLock<String>,
     failed: Mutex<Option<FailedDelivery>>,
+    /// Whether a failed delivery says to which topic.
+    names_topics: AtomicBool,
     /// What it says of its connections.
     listed: Listed,
     /// With what the transactional ids of its sink begin, if it is transactional.
@@ -46,6 +50,11 @@ impl Reports {
     /// The client is a producer of a sink whose transactional ids begin so. It is known before the client is asked for reports.
     pub(super) fn of_transactions(&self, prefix: &str) {
         let _ = self.transactional_id_prefix.set(prefix.to_owned());
+    }
+
+    /// The client is a producer for several topics.
+    pub(super) fn name_topics(&self) {
+        self.names_topics.store(true, Ordering::Relaxed);
     }
 
     /// The current trouble with the connection.
@@ -237,6 +246,7 @@ impl ProducerContext for Context {
             }
             _ => self.0.words(error),
         };
+        let text = if self.0.names_topics.load(Ordering::Relaxed) { format!("topic {}: {text}", record.topic()) } else { text };
         // When one record fails, librdkafka purges those behind it, and may report these first.
         self.0.record_failure(text, matches!(code, Some(PurgeQueue | PurgeInflight)));
     }

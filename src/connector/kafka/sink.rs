@@ -1,5 +1,5 @@
 //! `to_kafka`, at least once: a batch has arrived when the brokers have acknowledged all its records. transactions.rs is the
-//! exactly-once half.
+//! exactly-once half, and topics.rs knows to which topics records go.
 //!
 //! The sink sends batches one after another without waiting for acknowledgements. After a failure a new producer sends the
 //! failed batch and all later ones again. Readers may see records twice, but miss none.
@@ -8,18 +8,16 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::BaseRecord;
-use serde::Serialize;
-
 use crate::api::context::Place;
 use crate::api::dstream::DStream;
 use crate::connector::console::TextSink;
-use crate::connector::kafka::client::{Metadata, START_DEADLINE, Settings, Side, Topic, name_problem, no_topic};
-use crate::connector::kafka::producer::{Link, Outgoing};
+use crate::connector::kafka::client::{Settings, Side};
+use crate::connector::kafka::producer::Link;
+use crate::connector::kafka::producer_record::ProducerRecord;
 use crate::connector::kafka::reports::Receipt;
+use crate::connector::kafka::topics::{Choice, FoundTopics, Topics};
 use crate::connector::retry::pause;
-use crate::connector::sink::{DEFAULT_SHARDS, Distribution, FatalError, Part, Sink, SinkBatch};
+use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch};
 use crate::core::data::Exchange;
 use crate::core::error::{BoxError, Error, Result};
 use crate::core::key_groups::KeyGroups;
@@ -27,7 +25,7 @@ use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
 use crate::replay::request::OutputTarget;
 
-/// A topic to write to.
+/// A topic to write to, or several: see [`topics`](KafkaSink::topics).
 ///
 /// All replicas acknowledge records, and idempotence is on. So within one attempt no record is duplicated or reordered.
 /// `linger.ms` is 0, because a batch is sent as a whole anyway.
@@ -40,7 +38,7 @@ use crate::replay::request::OutputTarget;
 #[derive(Clone, Debug)]
 pub struct KafkaSink {
     pub(crate) settings: Settings,
-    pub(crate) topic: String,
+    pub(super) topics: Topics,
     pub(crate) marks: bool,
     exactly_once: bool,
     pub(crate) shards: u32,
@@ -49,8 +47,54 @@ pub struct KafkaSink {
 impl KafkaSink {
     /// Writes to `topic` on these brokers: `host:port`, several with commas between.
     pub fn new(brokers: impl AsRef<str>, topic: impl AsRef<str>) -> Self {
-        let (settings, topic) = (Settings::brokers(brokers.as_ref()), topic.as_ref().to_string());
-        KafkaSink { settings, topic, marks: false, exactly_once: false, shards: DEFAULT_SHARDS }
+        KafkaSink::of(brokers.as_ref(), Topics { own: Some(topic.as_ref().to_string()), choice: Choice::Own })
+    }
+
+    /// Writes each record to the topic that it names by [`ProducerRecord::topic`]. A record that names none ends the job.
+    ///
+    /// Records may name any topic, unless [`topics`](KafkaSink::topics) lists them. The sink asks the brokers for a topic before the first
+    /// record goes there. If it is missing, the batch fails, and is tried again for the time of `--output-retry`. So a topic that somebody
+    /// creates meanwhile has the record, and the sink never creates one. What a job reads is not compared with topics that are not listed.
+    ///
+    /// Where a topic stands for the sink, as in the topic of its progress, this sink is called `by-record`.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let by_kind = KafkaSink::by_record("127.0.0.1:9092");
+    /// by_kind.check().unwrap();
+    /// let e = by_kind.marks().check().unwrap_err().to_string();
+    /// assert!(e.contains("topics([..])"), "{e}");
+    /// ```
+    pub fn by_record(brokers: impl AsRef<str>) -> Self {
+        KafkaSink::of(brokers.as_ref(), Topics { own: None, choice: Choice::Any })
+    }
+
+    fn of(brokers: &str, topics: Topics) -> Self {
+        KafkaSink { settings: Settings::brokers(brokers), topics, marks: false, exactly_once: false, shards: DEFAULT_SHARDS }
+    }
+
+    /// Records may name one of these topics by [`ProducerRecord::topic`], or the sink's own. Those that name none go to the sink's own.
+    /// Another name ends the job. Several calls add up.
+    ///
+    /// All topics are looked up before the job touches data. With [`exactly_once`](KafkaSink::exactly_once), one transaction has the records
+    /// of a shard for all of them, so that readers of several topics see each batch whole. [`marks`](KafkaSink::marks) go to each partition of
+    /// each topic. A replay that writes elsewhere writes the records of all topics there.
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// let sink = KafkaSink::new("127.0.0.1:9092", "others").topics(["orders", "returns"]);
+    /// sink.check().unwrap();
+    /// let e = sink.topics(["no spaces"]).check().unwrap_err().to_string();
+    /// assert!(e.contains("no topic can be called \"no spaces\""), "{e}");
+    /// ```
+    pub fn topics<S: AsRef<str>>(mut self, topics: impl IntoIterator<Item = S>) -> Self {
+        let mut listed = match self.topics.choice {
+            Choice::Listed(listed) => listed,
+            _ => Default::default(),
+        };
+        listed.extend(topics.into_iter().map(|topic| topic.as_ref().to_owned()));
+        self.topics.choice = Choice::Listed(listed);
+        self
     }
 
     /// Sets any setting of librdkafka by its own name. A setting that the engine owns is an error at the start, with the
@@ -105,156 +149,34 @@ impl KafkaSink {
         self
     }
 
+    /// Whether there is a topic for records that name none.
+    pub(crate) fn has_own_topic(&self) -> bool {
+        self.topics.own.is_some()
+    }
+
     /// Checks the whole description, without contacting a broker.
     ///
     /// # Errors
     /// All problems, one a line, without the values of settings.
     pub fn check(&self) -> Result<()> {
         let mut found = self.settings.problems(Side::Sink);
-        found.extend(name_problem(&self.topic));
+        found.extend(self.topics.problems());
+        if self.marks && self.topics.choice == Choice::Any {
+            found.push("Kafka: marks() go to each partition of the topics, so the sink must know them: add topics([..])".into());
+        }
         let most = KeyGroups::MOST.into();
         if !(1..=most).contains(&self.shards) {
             found.push(format!("Kafka: shards({}): there can be 1 to {most}, and no more than key groups", self.shards));
         }
         if found.is_empty() { Ok(()) } else { Err(Error::config(found.join("\n"))) }
     }
-
-    /// The topic as the brokers have it. Waits for the brokers.
-    ///
-    /// # Errors
-    /// The topic is missing, or the brokers do not answer.
-    pub(crate) fn find(&self) -> Result<Topic> {
-        let found = Metadata::new(&self.settings.connection())?.topic(&self.topic, START_DEADLINE)?;
-        found.ok_or_else(|| Error::Kafka {
-            brokers: self.settings.brokers.clone(),
-            reason: no_topic(&self.settings.brokers, &self.topic),
-        })
-    }
 }
 
-/// The record that a sink's closure fills for each row. The next row reuses its memory.
-///
-/// ```
-/// use tidemill::prelude::*;
-/// let queue = QueueSource::from_batches([vec![("tide".to_owned(), 2)]]);
-/// # let job =
-/// StreamingContext::builder("records", secs(1))
-/// # ;
-/// # let build = move |ssc: &StreamingContext<'_>| -> Result<(), BoxError> {
-///     // in the build closure
-///     let counts = ssc.queue_stream(&queue);
-///     counts.to_kafka(KafkaSink::new("127.0.0.1:9092", "counts"), |(word, n), record| {
-///         record.key(word).json(&serde_json::json!({"word": word, "count": n})).header("version", "1");
-///     });
-///     Ok(())
-/// # };
-/// # let _ = (job, build);
-/// ```
-#[derive(Debug, Default)]
-pub struct ProducerRecord {
-    key: Option<usize>,
-    value: Option<usize>,
-    keys: Vec<u8>,
-    values: Vec<u8>,
-    pub(crate) headers: Option<OwnedHeaders>,
-    pub(crate) partition: Option<i32>,
-    pub(crate) error: Option<serde_json::Error>,
-}
-
-impl ProducerRecord {
-    /// Sets the key. Equal keys go to the same partition, the one that Kafka's Java clients choose.
-    /// [`partition`](ProducerRecord::partition) overrides this.
-    pub fn key(&mut self, key: impl AsRef<[u8]>) -> &mut Self {
-        self.keys.clear();
-        self.keys.extend_from_slice(key.as_ref());
-        self.key = Some(self.keys.len());
-        self
-    }
-
-    /// Sets the value. A record without a value is a tombstone.
-    pub fn value(&mut self, value: impl AsRef<[u8]>) -> &mut Self {
-        self.values.clear();
-        self.values.extend_from_slice(value.as_ref());
-        self.value = Some(self.values.len());
-        self
-    }
-
-    /// Sets the value, as JSON. A value that cannot be JSON fails the batch.
-    pub fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> &mut Self {
-        self.values.clear();
-        self.error = self.error.take().or(serde_json::to_writer(&mut self.values, value).err());
-        self.value = Some(self.values.len());
-        self
-    }
-
-    /// Adds a header; names may repeat.
-    pub fn header(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
-        let all = self.headers.take().unwrap_or_default();
-        self.headers = Some(all.insert(Header { key: name, value: Some(value.as_ref()) }));
-        self
-    }
-
-    /// Sets the partition, instead of the one that the key selects.
-    pub fn partition(&mut self, partition: i32) -> &mut Self {
-        self.partition = Some(partition);
-        self
-    }
-
-    /// Removes the value. The record deletes its key from a compacted topic.
-    pub fn tombstone(&mut self) -> &mut Self {
-        self.value = None;
-        self
-    }
-
-    /// The record in librdkafka's form, with the receipt that it carries until it has arrived.
-    fn outgoing<'a>(&'a mut self, topic: &'a str, receipt: &Receipt) -> Outgoing<'a> {
-        let mut out = BaseRecord::with_opaque_to(topic, receipt.clone());
-        (out.headers, out.partition) = (self.headers.take(), self.partition);
-        (out.key, out.payload) = self.parts();
-        out
-    }
-
-    /// Key and value.
-    pub(crate) fn parts(&self) -> (Option<&[u8]>, Option<&[u8]>) {
-        (self.key.map(|n| &self.keys[..n]), self.value.map(|n| &self.values[..n]))
-    }
-
-    /// Key and value as text, with a tab between them.
-    fn line(&self) -> String {
-        let text = |bytes: Option<&[u8]>| bytes.map_or("null".into(), |b| String::from_utf8_lossy(b).into_owned());
-        let (key, value) = self.parts();
-        key.map_or_else(String::new, |_| text(key) + "\t") + &text(value)
-    }
-
-    /// Fills the record for a row.
-    pub(crate) fn fill<T>(&mut self, fill: &mut impl FnMut(&T, &mut ProducerRecord), row: &T) -> Result<(), BoxError> {
-        self.clear();
-        fill(row, self);
-        match self.error.take() {
-            None => Ok(()),
-            // The same row gives the same error again.
-            Some(e) => Err(FatalError(format!("a row cannot be JSON: {e}")).into()),
-        }
-    }
-
-    /// The record of a row as text.
-    pub(crate) fn shown<T>(&mut self, fill: &mut impl FnMut(&T, &mut ProducerRecord), row: &T) -> String {
-        match self.fill(fill, row) {
-            Ok(()) => self.line(),
-            Err(e) => e.to_string(),
-        }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        (self.key, self.value, self.headers, self.partition, self.error) = (None, None, None, None, None);
-    }
-}
-
-/// Writes batches to a topic; `F` fills a record for each row.
+/// Writes batches to topics; `F` fills a record for each row.
 pub struct KafkaOutput<F> {
     sink: KafkaSink,
     fill: F,
-    partitions: Vec<i32>,
+    topics: FoundTopics,
     link: Option<Link>,
     /// Batches whose rows have not all been acknowledged.
     in_flight: VecDeque<InFlight>,
@@ -268,10 +190,10 @@ struct InFlight {
 }
 
 impl<F> KafkaOutput<F> {
-    /// Looks up the topic, and waits for the brokers. A missing topic is an error here, not at the first batch.
+    /// Looks up the topics, and waits for the brokers. A missing topic is an error here, not at the first batch.
     ///
     /// # Errors
-    /// The description is wrong, the brokers do not answer within 10 seconds, or the topic does not exist.
+    /// The description is wrong, the brokers do not answer within 10 seconds, or a topic does not exist.
     pub fn open(sink: &KafkaSink, fill: F) -> Result<Self> {
         let mut output = KafkaOutput::new(sink, fill)?;
         output.connect()?;
@@ -284,21 +206,23 @@ impl<F> KafkaOutput<F> {
     /// The description is wrong.
     pub fn new(sink: &KafkaSink, fill: F) -> Result<Self> {
         sink.check()?;
-        let (partitions, in_flight) = (Vec::new(), VecDeque::new());
-        Ok(KafkaOutput { sink: sink.clone(), fill, partitions, link: None, in_flight, record: ProducerRecord::default() })
+        let (topics, in_flight) = (FoundTopics::new(&sink.topics, &sink.settings), VecDeque::new());
+        Ok(KafkaOutput { sink: sink.clone(), fill, topics, link: None, in_flight, record: ProducerRecord::default() })
     }
 
     fn connect(&mut self) -> Result<()> {
         let settings = &self.sink.settings;
-        let topic = self.sink.find()?;
+        self.topics.set(self.sink.topics.find(settings)?);
         let (producer, reports) = settings.client(Side::Sink, None)?;
-        self.partitions = topic.partitions;
+        if self.sink.topics.choice != Choice::Own {
+            reports.name_topics();
+        }
         self.link = Some(Link::new(settings, producer, reports));
         Ok(())
     }
 
     fn failed(&self, what: &str) -> String {
-        let mut text = format!("Kafka topic {} on {}: {what}", self.sink.topic, self.sink.settings.brokers);
+        let mut text = format!("Kafka {} on {}: {what}", self.sink.topics, self.sink.settings.brokers);
         if let Some(trouble) = self.link.as_ref().and_then(|l| l.reports.trouble()) {
             let _ = write!(text, " ({trouble})");
         }
@@ -316,7 +240,8 @@ impl<F> KafkaOutput<F> {
         let receipt = Receipt::default();
         for (i, row) in parts.iter().flat_map(|p| &p.rows).enumerate() {
             self.record.fill(&mut self.fill, row)?;
-            let sent = link.put(self.record.outgoing(&self.sink.topic, &receipt));
+            let topic = self.topics.of(&self.record)?;
+            let sent = link.put(self.record.outgoing(topic, &receipt));
             sent.map_err(|e| self.failed(&link.reports.words(&e)))?;
             if i % 1024 == 1023 {
                 link.poll();
@@ -328,10 +253,10 @@ impl<F> KafkaOutput<F> {
 
     fn marks(&mut self, time: BatchTime) -> Result<(), BoxError> {
         let Some(link) = &self.link else { return Ok(()) };
-        for partition in &self.partitions {
+        for (topic, partition) in self.topics.partitions() {
             self.record.clear();
-            self.record.json(&serde_json::json!({ "batch": time.millis() })).partition(*partition);
-            let sent = link.put(self.record.outgoing(&self.sink.topic, &Receipt::default()));
+            self.record.json(&serde_json::json!({ "batch": time.millis() })).partition(partition);
+            let sent = link.put(self.record.outgoing(topic, &Receipt::default()));
             sent.map_err(|e| self.failed(&link.reports.words(&e)))?;
         }
         self.wait()
@@ -427,22 +352,23 @@ where
 
 impl<'s, T: 'static> DStream<'s, T> {
     /// Writes every row of each batch to a topic, from the process that holds the row. `fill` makes the record of a row. It
-    /// receives an empty record each time; a record without a value is a tombstone.
+    /// receives an empty record each time; a record without a value is a tombstone. With [`KafkaSink::topics`] it also chooses the topic of
+    /// the record.
     ///
     /// Batches are written in order. Within a batch, rows are ordered by process and part, and each part keeps the stream's
-    /// order. The topic must exist when the job starts.
+    /// order. The topics must exist when the job starts.
     ///
     /// At least once by default: a batch counts as written when the brokers have acknowledged all its records. After a failure
     /// or a restart, the topic may contain records twice. Their bytes are the same if `fill` depends on the row alone. With
     /// [`KafkaSink::exactly_once`], readers of committed records see each row once.
     ///
     /// # Errors
-    /// At the start: the settings are wrong, the brokers do not answer within 10 seconds, or the topic is missing.
+    /// At the start: the settings are wrong, the brokers do not answer within 10 seconds, or a topic is missing.
     ///
-    /// Later, two faults fail a batch. A row that cannot be JSON stops the job at once. If a record is not acknowledged within
-    /// `message.timeout.ms` (default: 30 seconds), a new producer sends that batch and the batches behind it again, whole, and `fill`
-    /// runs again for each of their rows. After the time of `--output-retry` (default: 30 seconds) the job stops. Records that were
-    /// sent stay in the topic. With `exactly_once`, `fill` runs once for each row and attempt of `write`, but not again for a retried
+    /// Later, two faults fail a batch. A row that cannot be JSON, or names a topic that the sink does not have, stops the job at once.
+    /// If a record is not acknowledged within `message.timeout.ms` (default: 30 seconds), a new producer sends that batch and the
+    /// batches behind it again, whole, and `fill` runs again for each of their rows. After the time of `--output-retry` (default: 30 seconds)
+    /// the job stops. Records that were sent stay in the topic. With `exactly_once`, `fill` runs once for each row and attempt of `write`, but not again for a retried
     /// commit. The transaction of a failed batch is aborted.
     ///
     /// ```no_run
@@ -463,11 +389,16 @@ impl<'s, T: 'static> DStream<'s, T> {
     {
         let site = OperatorId::of("to_kafka");
         let graph = &self.node.graph;
-        match graph.config.output_target(&sink.topic) {
-            OutputTarget::Own => graph.writes_to(&site, Place { at: sink.settings.brokers.clone(), name: sink.topic.clone() }),
-            OutputTarget::Other(topic) => (sink.topic, sink.exactly_once) = (topic, false),
+        match graph.config.output_target(sink.topics.name()) {
+            OutputTarget::Own => {
+                let place = |topic: &str| Place { at: sink.settings.brokers.clone(), name: topic.to_owned() };
+                sink.topics.names().for_each(|topic| graph.writes_to(&site, place(topic)));
+            }
+            OutputTarget::Other(topic) => {
+                (sink.topics, sink.exactly_once) = (Topics { own: Some(topic), choice: Choice::Ignored }, false);
+            }
             target => {
-                let text = TextSink::new(&graph.config, target, &site, &format!("topic {}", sink.topic));
+                let text = TextSink::new(&graph.config, target, &site, &sink.topics.to_string());
                 let mut record = ProducerRecord::default();
                 let line = move |row: &T| {
                     record.fill(&mut fill, row)?;
@@ -484,7 +415,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         }
         match KafkaOutput::new(&sink, fill) {
             Ok(output) => {
-                graph.before_start(move || sink.find().map(drop));
+                graph.before_start(move || sink.topics.find(&sink.settings).map(drop));
                 self.sink_rows(&site, output, Distribution::Local);
             }
             Err(e) => graph.report(&site, e),
@@ -495,23 +426,6 @@ impl<'s, T: 'static> DStream<'s, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_record_is_used_again_and_keeps_nothing() {
-        let mut r = ProducerRecord::default();
-        let mut fill = |n: &i32, record: &mut ProducerRecord| _ = record.key("k").value(n.to_string());
-        assert_eq!(r.shown(&mut fill, &7), "k\t7");
-        r.clear();
-        r.key("k").value([1, 2]).header("h", "x").partition(3);
-        assert_eq!((r.key, r.value, r.partition, r.headers.is_some()), (Some(1), Some(2), Some(3), true));
-        r.clear();
-        r.json(&("a", 1)).key(String::from("kk"));
-        assert_eq!((&r.values[..], r.key, r.partition, r.headers.is_none()), (&br#"["a",1]"#[..], Some(2), None, true));
-        r.tombstone();
-        assert_eq!(r.value, None);
-        r.json(&std::collections::BTreeMap::from([((1, 2), 3)]));
-        assert!(r.error.is_some(), "a map's key must be text in JSON");
-    }
 
     #[test]
     fn a_sink_that_cannot_work_is_refused() {
@@ -533,6 +447,7 @@ mod tests {
 
     #[test]
     fn equal_keys_go_to_one_partition_an_empty_one_too() {
+        use crate::connector::kafka::client::{Metadata, START_DEADLINE};
         use crate::connector::kafka::embedded_broker::EmbeddedBroker;
         let broker = EmbeddedBroker::start().unwrap();
         let metadata = Metadata::new(&Settings::brokers(broker.address())).unwrap();
@@ -549,6 +464,28 @@ mod tests {
             let all = (0..5).map(|p| if p == partition { 9 } else { 0 }).collect::<Vec<i64>>();
             assert_eq!(held, all, "{key:?}");
         }
+    }
+
+    #[test]
+    fn rows_are_in_the_topics_that_their_records_name_and_marks_in_all() {
+        use crate::connector::kafka::client::{Metadata, START_DEADLINE};
+        use crate::connector::kafka::embedded_broker::EmbeddedBroker;
+        let broker = EmbeddedBroker::start().unwrap();
+        ["own", "even"].iter().for_each(|topic| broker.create_topic(topic, 2).unwrap());
+        let sink = KafkaSink::new(broker.address(), "own").topics(["even"]).marks();
+        let fill = |row: &i32, record: &mut ProducerRecord| {
+            record.json(row).partition(1);
+            if row % 2 == 0 {
+                record.topic("even");
+            }
+        };
+        let mut out = KafkaOutput::open(&sink, fill).unwrap();
+        let rows = vec![1, 2, 3, 4, 5];
+        out.write_and_wait(BatchTime::from_millis(1000), &[Part { number: 0, rows }]).unwrap();
+        let metadata = Metadata::new(&Settings::brokers(broker.address())).unwrap();
+        let held = |topic| [0, 1].map(|p| metadata.bounds(topic, p, START_DEADLINE).unwrap().1);
+        assert_eq!((held("own"), held("even")), ([1, 4], [1, 3]), "with a mark in each partition");
+        assert_eq!(out.record.shown(&mut out.fill, &2), "even\t2");
     }
 
     fn link_to_nowhere(sink: &KafkaSink) -> Link {

@@ -113,23 +113,24 @@ impl Producer {
         self.put(record)
     }
 
-    /// Like `send`, with a key that selects the partition.
+    /// Like `send`, with a key and headers. Without a partition, the key selects it.
     ///
     /// # Errors
     /// As `send`.
-    pub fn send_keyed(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.put(BaseRecord::to(&self.topic).key(key).payload(value))
-    }
-
-    /// Sends a record to this partition, with its key and headers.
-    ///
-    /// # Errors
-    /// As `send`.
-    pub fn send_record(&self, partition: i32, key: Option<&[u8]>, value: &[u8], headers: &[(String, Vec<u8>)]) -> Result<()> {
-        let all = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
-        let mut record = BaseRecord::to(&self.topic).payload(value).partition(partition);
-        record.key = key;
-        self.put(if headers.is_empty() { record } else { record.headers(all) })
+    pub fn send_record(
+        &self,
+        partition: Option<i32>,
+        key: Option<&[u8]>,
+        value: &[u8],
+        headers: &[(String, Vec<u8>)],
+    ) -> Result<()> {
+        let mut record = BaseRecord::to(&self.topic).payload(value);
+        (record.partition, record.key) = (partition, key);
+        if !headers.is_empty() {
+            let add = |all: OwnedHeaders, (key, value): &(String, Vec<u8>)| all.insert(Header { key, value: Some(value) });
+            record.headers = Some(headers.iter().fold(OwnedHeaders::new(), add));
+        }
+        self.put(record)
     }
 
     fn put(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {

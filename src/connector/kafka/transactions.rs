@@ -4,6 +4,7 @@
 //! begins with a new producer, which aborts the old one's open transaction. Then the progress record shows whether the rows are
 //! in the topic. One error is fatal: a newer run writes here.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -12,9 +13,11 @@ use rdkafka::producer::{BaseRecord, Producer};
 
 use crate::api::dstream::DStream;
 use crate::connector::kafka::producer::{Link, Outgoing};
+use crate::connector::kafka::producer_record::ProducerRecord;
 use crate::connector::kafka::progress::{ProgressTopic, key, value};
 use crate::connector::kafka::reports::Receipt;
-use crate::connector::kafka::sink::{KafkaSink, ProducerRecord};
+use crate::connector::kafka::sink::KafkaSink;
+use crate::connector::kafka::topics::{Choice, FoundTopics};
 use crate::connector::sink::{
     BatchId, CommitGroup, Committed, FatalError, Part, Sink, SinkBatch, SinkContext, TransactionalSink,
 };
@@ -46,6 +49,7 @@ struct Kept {
 }
 
 struct Head {
+    topic: Arc<str>,
     key: Option<usize>,
     value: Option<usize>,
     headers: Option<OwnedHeaders>,
@@ -53,12 +57,12 @@ struct Head {
 }
 
 impl Kept {
-    fn push(&mut self, record: &mut ProducerRecord) {
-        let (key, value) = record.parts();
-        let head = Head { key: key.map(<[u8]>::len), value: value.map(<[u8]>::len), headers: None, partition: record.partition };
+    fn push(&mut self, topic: &Arc<str>, record: &mut ProducerRecord) {
+        let (headers, partition, (key, value)) = (record.headers.take(), record.partition, record.parts());
         self.bytes.extend_from_slice(key.unwrap_or_default());
         self.bytes.extend_from_slice(value.unwrap_or_default());
-        self.records.push(Head { headers: record.headers.take(), ..head });
+        let (key, value) = (key.map(<[u8]>::len), value.map(<[u8]>::len));
+        self.records.push(Head { topic: topic.clone(), key, value, headers, partition });
     }
 
     /// Drops the last records.
@@ -77,7 +81,7 @@ impl Kept {
         self.bytes.shrink_to(1 << 20);
     }
 
-    fn each<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = Outgoing<'a>> {
+    fn each(&self) -> impl Iterator<Item = Outgoing<'_>> {
         let (mut at, receipt) = (0, Receipt::default());
         let mut take = move |n: Option<usize>| {
             n.map(|n| {
@@ -86,7 +90,7 @@ impl Kept {
             })
         };
         self.records.iter().map(move |head| {
-            let mut out = BaseRecord::with_opaque_to(topic, receipt.clone());
+            let mut out = BaseRecord::with_opaque_to(&head.topic, receipt.clone());
             (out.key, out.payload) = (take(head.key), take(head.value));
             (out.headers, out.partition) = (head.headers.clone(), head.partition);
             out
@@ -116,8 +120,8 @@ impl Common {
     }
 
     fn failed(&self, shard: u32, what: &str) -> String {
-        let KafkaSink { topic, settings, .. } = &self.sink;
-        format!("Kafka topic {topic} on {}, shard {shard}: {what}", settings.brokers)
+        let KafkaSink { topics, settings, .. } = &self.sink;
+        format!("Kafka {topics} on {}, shard {shard}: {what}", settings.brokers)
     }
 
     /// Makes a producer for a shard. When this returns, earlier producers of the shard are shut out, and their open
@@ -126,6 +130,9 @@ impl Common {
         let context = self.context()?;
         let SinkContext { job, sink, .. } = context;
         let (producer, reports) = self.sink.settings.transactional(&format!("{job}-{sink}-"), shard)?;
+        if self.sink.topics.choice != Choice::Own {
+            reports.name_topics();
+        }
         let link = Link::new(&self.sink.settings, producer, reports);
         let end = Instant::now() + INIT;
         // A call that timed out is continued by the next one. Between two calls the job may end.
@@ -173,7 +180,7 @@ impl Common {
         link.reports.take_failed();
         point(FaultPoint::SinkBegin);
         link.producer.begin_transaction().map_err(wrong)?;
-        for (i, record) in kept.each(&self.sink.topic).enumerate() {
+        for (i, record) in kept.each().enumerate() {
             link.put(record).map_err(wrong)?;
             if i % 1024 == 1023 {
                 link.poll();
@@ -258,6 +265,7 @@ impl Shard {
 /// Writes the shards of one process; `F` fills a record for each row.
 struct KafkaTransactions<F> {
     common: Common,
+    topics: FoundTopics,
     fill: F,
     record: ProducerRecord,
     shards: Vec<Shard>,
@@ -265,9 +273,24 @@ struct KafkaTransactions<F> {
 
 impl<F> KafkaTransactions<F> {
     fn new(sink: KafkaSink, fill: F) -> Self {
-        let topic = ProgressTopic::beside(&sink.topic, &sink.settings);
+        let topic = ProgressTopic::beside(sink.topics.name(), &sink.settings);
+        let topics = FoundTopics::new(&sink.topics, &sink.settings);
         let common = Common { sink, topic, context: None };
-        KafkaTransactions { common, fill, record: ProducerRecord::default(), shards: Vec::new() }
+        KafkaTransactions { common, topics, fill, record: ProducerRecord::default(), shards: Vec::new() }
+    }
+
+    /// Keeps the records of a part. After an error, some of them.
+    fn keep<T>(&mut self, part: &Part<T>) -> Result<(), BoxError>
+    where
+        F: FnMut(&T, &mut ProducerRecord),
+    {
+        let shard = self.shards.iter_mut().find(|s| s.number == part.number);
+        let shard = shard.ok_or_else(|| FatalError(format!("shard {} is not of this process", part.number)))?;
+        for row in &part.rows {
+            self.record.fill(&mut self.fill, row)?;
+            shard.kept.push(self.topics.of(&self.record)?, &mut self.record);
+        }
+        Ok(())
     }
 
     /// Runs a step on each of these shards, all concurrently. If several fail and one error is fatal, returns the fatal one.
@@ -298,18 +321,11 @@ where
 {
     fn write(&mut self, _: &SinkBatch, parts: &[Part<T>]) -> Result<(), BoxError> {
         let before: Vec<_> = self.shards.iter().map(|s| s.kept.len()).collect();
-        for part in parts {
-            let shard = self.shards.iter_mut().find(|s| s.number == part.number);
-            let shard = shard.ok_or_else(|| FatalError(format!("shard {} is not of this process", part.number)))?;
-            for row in &part.rows {
-                if let Err(e) = self.record.fill(&mut self.fill, row) {
-                    self.shards.iter_mut().zip(before).for_each(|(s, before)| s.kept.truncate(before));
-                    return Err(e);
-                }
-                shard.kept.push(&mut self.record);
-            }
+        let kept = parts.iter().try_for_each(|part| self.keep(part));
+        if kept.is_err() {
+            self.shards.iter_mut().zip(before).for_each(|(s, before)| s.kept.truncate(before));
         }
-        Ok(())
+        kept
     }
 
     fn shown(&mut self, rows: &[&T]) -> Option<Vec<String>> {
@@ -322,7 +338,7 @@ where
     F: FnMut(&T, &mut ProducerRecord) + Send,
 {
     fn name(&self) -> String {
-        self.common.sink.topic.clone()
+        self.common.sink.topics.name().to_owned()
     }
 
     fn shards(&self) -> u32 {
@@ -336,7 +352,11 @@ where
         self.shards = context.shards.iter().map(shard).collect();
         point(FaultPoint::SinkOpen);
         let (sink, topic) = (self.common.sink.clone(), self.common.topic.clone());
-        unless_over(context, move || sink.find().and_then(|_| topic.make()))?;
+        let find = move || {
+            let found = sink.topics.find(&sink.settings)?;
+            topic.make().map(|()| found)
+        };
+        self.topics.set(unless_over(context, find)?);
         let link = |common: &Common, shard: &mut Shard| {
             shard.link = Some(common.link(shard.number)?);
             Ok(())
@@ -402,27 +422,27 @@ mod tests {
     #[test]
     fn records_are_kept_as_they_were_filled() {
         let mut kept = Kept::default();
-        let mut record = ProducerRecord::default();
+        let (mut record, own) = (ProducerRecord::default(), Arc::<str>::from("t"));
         for (k, v) in [(Some("a"), Some("1")), (None, Some("")), (Some(""), None)] {
             record.clear();
             k.map(|k| record.key(k));
             v.map(|v| record.value(v));
-            kept.push(&mut record);
+            kept.push(&own, &mut record);
         }
         let two = kept.len();
         record.clear();
         record.key("x").partition(4).header("h", "y");
-        kept.push(&mut record);
+        kept.push(&"other".into(), &mut record);
         let all = |kept: &Kept| -> Vec<_> {
             let bytes = |b: Option<&[u8]>| b.map(<[u8]>::to_vec);
-            kept.each("t").map(|r| (bytes(r.key), bytes(r.payload), r.partition, r.headers.is_some())).collect()
+            kept.each().map(|r| (r.topic.to_owned(), bytes(r.key), bytes(r.payload), r.partition, r.headers.is_some())).collect()
         };
         let some = |s: &str| Some(s.as_bytes().to_vec());
         let mut expected = vec![
-            (some("a"), some("1"), None, false),
-            (None, some(""), None, false),
-            (some(""), None, None, false),
-            (some("x"), None, Some(4), true),
+            ("t".to_owned(), some("a"), some("1"), None, false),
+            ("t".to_owned(), None, some(""), None, false),
+            ("t".to_owned(), some(""), None, None, false),
+            ("other".to_owned(), some("x"), None, Some(4), true),
         ];
         assert_eq!(all(&kept), expected);
         assert_eq!(all(&kept), expected, "twice the same: a transaction may be tried again");

@@ -28,7 +28,7 @@ type ForeachBatch = Box<dyn FnMut(BatchTime, DataFrame) -> std::result::Result<(
 /// | `memory` | append, complete, changes | a query name, which is the table |
 /// | `csv`, `json`, `text` | append; `csv` and `json` also changes | `path`: a directory with one for each batch; `compression`: `gzip` or `none`; `metadataLog`, `retention`; those of the format |
 /// | `parquet` (feature `parquet`) | append, changes | `path`, `metadataLog`, `retention`: as for `csv` |
-/// | `kafka` (feature `kafka`) | all | `kafka.bootstrap.servers` and all `kafka.*`, `topic`, `sink.delivery-guarantee` |
+/// | `kafka` (feature `kafka`) | all | `kafka.bootstrap.servers` and all `kafka.*`, `topic`, `sink.delivery-guarantee`; without `topic`, the column of that name |
 /// | `jdbc` (features `postgres` and `sqlite`) | append, update, complete | `url`: `jdbc:postgresql://HOST/DATABASE` or `jdbc:sqlite:FILE`; `user`, `password`, `dbtable`, `primaryKey`, `deadLetters`, `numPartitions`, `sink.delivery-guarantee` |
 /// | `noop` | all | rows are counted on the worker that makes them, and go nowhere |
 ///
