@@ -166,7 +166,8 @@ fn files_of_parquet_are_a_stream() {
                     .schema("Station STRING, minutes INT, fare DECIMAL(5,2)")
                     .option("maxFilesPerTrigger", 1);
                 // Without a log all files of the directory are read, also the one that is no Parquet.
-                let writer = reader.csv(&from)?.write_stream().format("parquet").option("metadataLog", false);
+                let trips = reader.csv(&from)?;
+                let writer = trips.write_stream().format("parquet").option("metadataLog", false);
                 writer.trigger(Trigger::AvailableNow).start_path(&out, ssc)?;
                 Ok(())
             });

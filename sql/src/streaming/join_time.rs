@@ -1,6 +1,5 @@
 //! The watermark of a join of streams, for the times of its columns: a pair may be older by one of them than by the later one.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use datafusion::common::Column;

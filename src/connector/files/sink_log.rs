@@ -565,7 +565,7 @@ mod tests {
     fn a_batch_with_other_files_replaces_those_of_the_log() {
         let table = made("sink-log-other", 0..12);
         added(&table, 0..12);
-        let mut log = FileStreamSinkLog::new(&table);
+        let mut log = FileStreamSinkLog::new(&*table);
         for n in [4, 11] {
             put(&table, n, &["part-00000", "part-00007"], "longer");
             log.add(&batch(n), ["part-00000", "part-00007"]).unwrap();
@@ -584,7 +584,9 @@ mod tests {
     #[test]
     fn complete_batches_that_are_older_than_the_log_are_in_it() {
         let table = made("sink-log-earlier", 0..5);
-        [0, 2].map(|n| std::fs::write(table.join(batch(n)).join("_SUCCESS"), "").unwrap());
+        for n in [0, 2] {
+            std::fs::write(table.join(batch(n)).join("_SUCCESS"), "").unwrap();
+        }
         std::fs::create_dir(table.join("batch-1.csv")).unwrap();
         std::fs::write(table.join("batch-1.csv/_SUCCESS"), "").unwrap();
         added(&table, 3..5);
@@ -599,7 +601,7 @@ mod tests {
         let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_000);
         let age = |path: PathBuf| File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
         age(table.join(batch(7)).join("part-00000"));
-        let mut log = FileStreamSinkLog::new(&table).retention(Duration::from_secs(3_600));
+        let mut log = FileStreamSinkLog::new(&*table).retention(Duration::from_secs(3_600));
         let mut add = |batches: std::ops::Range<u64>| batches.for_each(|n| log.add(&batch(n), ["part-00000"]).unwrap());
         add(0..9);
         assert!(read(&table).contains(&"batch-7000.json/part-00000".to_owned()));
@@ -622,7 +624,7 @@ mod tests {
         // Claims are of one process.
         let link = table.with_extension("other");
         std::os::unix::fs::symlink(&*table, &link).unwrap();
-        let mut first = FileStreamSinkLog::new(&table).of_process(0, 2);
+        let mut first = FileStreamSinkLog::new(&*table).of_process(0, 2);
         let mut second = FileStreamSinkLog::new(&link).of_process(1, 2);
         for n in 0..25 {
             let (one, two) = if n % 3 == 0 { (&mut first, &mut second) } else { (&mut second, &mut first) };
@@ -633,7 +635,7 @@ mod tests {
         }
         std::fs::remove_file(&link).unwrap();
         assert_eq!(log_files(&table).len(), 25);
-        let files = FileStreamSinkLog::files(&table).unwrap().unwrap();
+        let files = FileStreamSinkLog::files(&*table).unwrap().unwrap();
         let names: Vec<_> = files.iter().map(|f| f.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned()).collect();
         assert_eq!(names, (0..25).map(batch).collect::<Vec<_>>());
     }
@@ -641,25 +643,25 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_log_is_said() {
         let table = made("sink-log-wrong", 0..4);
-        let mut log = FileStreamSinkLog::new(&table);
+        let mut log = FileStreamSinkLog::new(&*table);
         let wrong = |result: Result<(), BoxError>| result.unwrap_err().to_string();
         assert!(wrong(log.add("words", ["part-00000"])).contains("name it as batch-5000"));
         assert!(wrong(log.add("batch-9", ["part-00000"])).contains("No such file"));
         log.add(&batch(0), ["part-00000"]).unwrap();
         assert!(
-            wrong(FileStreamSinkLog::new(&table).add(&batch(1), ["part-00000"]))
+            wrong(FileStreamSinkLog::new(&*table).add(&batch(1), ["part-00000"]))
                 .contains("another output of this process writes the log")
         );
         drop(log);
         let dir = table.join(FOLDER);
         let spark = std::fs::read_to_string(dir.join("0")).unwrap().replace("/batch-0.json", "");
         std::fs::write(dir.join("0"), &spark).unwrap();
-        assert!(wrong(FileStreamSinkLog::new(&table).add(&batch(1), ["part-00000"])).contains("choose a directory of its own"));
-        assert_eq!(FileStreamSinkLog::files(&table).unwrap().unwrap(), [table.join("part-00000")]);
+        assert!(wrong(FileStreamSinkLog::new(&*table).add(&batch(1), ["part-00000"])).contains("choose a directory of its own"));
+        assert_eq!(FileStreamSinkLog::files(&*table).unwrap().unwrap(), [table.join("part-00000")]);
         let deleted = spark.lines().nth(1).unwrap().replace("\"add\"", "\"delete\"");
         std::fs::write(dir.join("1"), format!("v1\n{deleted}")).unwrap();
-        assert_eq!(FileStreamSinkLog::files(&table).unwrap().unwrap(), [""; 0].map(PathBuf::from));
-        let unreadable = || FileStreamSinkLog::files(&table).unwrap_err().to_string();
+        assert_eq!(FileStreamSinkLog::files(&*table).unwrap().unwrap(), [""; 0].map(PathBuf::from));
+        let unreadable = || FileStreamSinkLog::files(&*table).unwrap_err().to_string();
         std::fs::write(dir.join("1"), "v2\n").unwrap();
         assert!(unreadable().contains("it begins with \"v2\""));
         std::fs::write(dir.join("1"), "v1\n{\"path\":3").unwrap();
