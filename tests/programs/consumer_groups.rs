@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::broker::{Broker, Value};
-use crate::child::{TempDir, TempFile};
+use crate::child::TempDir;
 use crate::golden::{self, LAYOUTS, Layout};
 use crate::model::{Batch, Input, block, by_text, counts};
 
