@@ -162,7 +162,7 @@ fn run(args: Args) -> tidemill::Result<Summary> {
 }
 
 /// How many tweets and matches there were, and how many have each term: in the batch, and in the window.
-fn tallies(tweets: &DStream<'_, Tweet>, matches: &DStream<'_, Match>, args: &Args) {
+fn tallies<'s>(tweets: &DStream<'s, Tweet>, matches: &DStream<'s, Match>, args: &Args) {
     let lately = if args.window == hours(1) { "in the last hour".into() } else { format!("in the last {:?}", args.window) };
     let all = tweets.count().map(|n| format!("Tweets this batch: {n}"));
     let found = matches.count().map(|n| format!("Matches this batch: {n}"));
