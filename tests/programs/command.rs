@@ -94,7 +94,7 @@ fn help_lists_options_of_the_program_before_those_of_every_job() {
         #[cfg(feature = "postgres")]
         ("posted_wordcount", "--interval"),
         ("direct_kafka_wordcount", "--earliest"),
-        ("filtered_tweets", "--term"),
+        ("filtered_tweets", "--window"),
         ("kafka_to_files", "--for"),
         ("receiver_kafka_wordcount", "--group"),
         ("stateful_network_wordcount", "--view"),
