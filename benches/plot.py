@@ -59,15 +59,26 @@ def bars(title, below, rows):
     return picture(height, title, below, parts)
 
 
-def lines(title, below, x_axis, series):
-    """A line for each series, over a logarithmic axis: name -> [(x, median, min, max)]. A point has its range as a thin line."""
+def powers(values):
+    """The powers of ten around values, for a logarithmic axis."""
+    return [10.0**n for n in range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)]
+
+
+def lines(title, below, x_axis, series, logarithmic=False):
+    """A line for each series, over a logarithmic axis: name -> [(x, median, min, max)]. A point has its range as a thin line. The other axis
+    begins at 0, or is logarithmic, too."""
     height, left, right, bottom = 380, 70, 150, 56
     points = [point for line in series.values() for point in line]
     xs = sorted({point[0] for point in points})
     low, high = math.log(xs[0]), math.log(xs[-1])
     place = lambda x: left + (WIDTH - left - right) * ((math.log(x) - low) / (high - low) if high > low else 0.5)  # noqa: E731
-    marks = steps(max(point[3] for point in points))
-    up = lambda y: height - bottom - y * (height - bottom - TOP) / marks[-1]  # noqa: E731
+    tall = height - bottom - TOP
+    if logarithmic:
+        marks = powers([value for point in points for value in point[2:4]])
+        up = lambda y: height - bottom - tall * math.log(y / marks[0]) / math.log(marks[-1] / marks[0])  # noqa: E731
+    else:
+        marks = steps(max(point[3] for point in points))
+        up = lambda y: height - bottom - tall * y / marks[-1]  # noqa: E731
     parts = [text((left + WIDTH - right) / 2, height - 12, x_axis, "middle", 12, "#57606a")]
     for mark in marks:
         parts.append(f'<line x1="{left}" y1="{up(mark):.1f}" x2="{WIDTH - right}" y2="{up(mark):.1f}" stroke="#d0d7de"/>')
@@ -152,7 +163,8 @@ def scaling(rows, origin):
 
 def graph_changes(rows, origin):
     below = ["Less is better. One worker; 100,000 edges, of which as many leave as enter.", origin]
-    return lines("Graphs kept up to date: ms per batch", below, "edges that leave and enter in a batch", by_series(rows, ["ms per batch"]))
+    series = by_series(rows, ["ms per batch"])
+    return lines("Graphs kept up to date: ms per batch", below, "edges that leave and enter in a batch", series, logarithmic=True)
 
 
 def scale(dimension):
