@@ -3,18 +3,26 @@
 mod binary_files;
 mod binary_records;
 mod broadcast_file;
+#[cfg(feature = "object-store")]
+mod bucket_listing;
+#[cfg(feature = "object-store")]
+mod bucket_sink;
 mod content;
 mod cut;
 mod enumerator;
 mod exactly_once;
 mod identity;
 mod listing;
+#[cfg(feature = "object-store")]
+mod object_fetch;
 mod object_files;
 mod options;
+mod place;
 mod reader;
 mod saved;
 pub mod sink;
 pub mod source;
+mod target;
 pub(crate) mod watch;
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub struct TextFileSource {
 }
 
 impl TextFileSource {
-    /// Reads the files that appear in this directory after the job has started.
+    /// Reads the files that appear in this directory after the job has started. With the feature `object-store` it may be `s3://BUCKET/PREFIX`.
     ///
     /// The directory may be a pattern, which means all directories that match it, also those that appear later:
     /// `/data/logs/2026-*`, `/data/{orders,returns}/[0-9]*`. `*`, `?`, `[a-c]`, `[^a]` and `{a,b}` are as in Hadoop, and `\` makes the
