@@ -15,7 +15,6 @@ use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions, RetryConfig};
 
-pub(crate) use self::object::ObjectReader;
 pub(crate) use self::requests::{Answer, all, is_transient, pause, reason, start, wait};
 
 /// How long a request is retried after transient errors, with growing pauses.
