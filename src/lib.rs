@@ -86,7 +86,7 @@
 //! | `http` | no | a page, JSON and metrics of a job: `--listen 127.0.0.1:4040` |
 //! | `cli` | no | the command `tidemill` and its allocator |
 //! | `ssl` | no | Kafka over TLS and SASL/SCRAM |
-//! | `object-store` | no | checkpoint directories in S3 |
+//! | `object-store` | no | checkpoint directories and files in S3 |
 //! | `mqtt` | no | messages of an MQTT broker as a source |
 //! | `avro` | no | a decoder of Avro, alone or with a schema registry |
 //! | `protobuf` | no | a decoder of Protocol Buffers |
@@ -125,6 +125,8 @@ mod engine;
 mod http;
 pub mod metrics;
 pub mod checkpoint;
+#[cfg(feature = "object-store")]
+mod bucket;
 pub mod cluster;
 pub mod core;
 pub mod logging;

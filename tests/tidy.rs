@@ -10,7 +10,17 @@ use crate::rust_files;
 /// The layers of the source tree, lowest first. A file uses its own layer and those below. The longest prefix of a path decides.
 const LAYERS: &[&[&str]] = &[
     &["core"],
-    &["logging", "metrics", "checkpoint", "cluster", "replay::request", "live::description", "live::json", "live::parse"],
+    &[
+        "logging",
+        "metrics",
+        "bucket",
+        "checkpoint",
+        "cluster",
+        "replay::request",
+        "live::description",
+        "live::json",
+        "live::parse",
+    ],
     &["http", "format", "connector::source", "connector::sink", "connector::message", "engine::tick"],
     &["engine", "job::protocol"],
     &["api"],
@@ -35,7 +45,7 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     (
         "tokio",
         &[
-            "src/checkpoint/store/objects/requests.rs",
+            "src/bucket/requests.rs",
             "src/format/avro/registry.rs",
             "src/http/",
             "src/connector/http_receiver.rs",
@@ -46,7 +56,7 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ),
     ("hyper", &["src/http/", "src/connector/http_receiver.rs", "src/format/avro/registry.rs"], "only in"),
     ("apache_avro", &["src/format/avro/"], "only in"),
-    ("object_store", &["src/checkpoint/store/objects/"], "only in"),
+    ("object_store", &["src/bucket/", "src/checkpoint/store/objects/"], "only in"),
     ("rusqlite", &["src/connector/database/sqlite.rs"], "only in"),
     ("postgres", &["src/connector/database/postgres.rs"], "only in"),
     ("prost", &["src/connector/kinesis/aggregated.rs", "src/format/protobuf.rs", "src/http/otlp/"], "only in"),

@@ -244,7 +244,7 @@ proptest! {
         }));
         for how in ["join", "left join", "right join", "full join"] {
             let rows = "(select * from events where word is not null)";
-            let query = format!("select a.word, cast(a.at as bigint), cast(b.at as bigint) from {rows} a {how} {rows} b on a.word = b.word
+            let query = format!("select a.word, cast(a.at as bigint) as x, cast(b.at as bigint) as y from {rows} a {how} {rows} b on a.word = b.word
                                  and b.at >= a.at - interval '1' second and b.at <= a.at + interval '2' second");
             let sql = query.clone();
             checked(&batches, &query, move |s| {

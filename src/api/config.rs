@@ -377,11 +377,12 @@ impl Config {
     /// would read checkpoints as lines, or an output would write among their files.
     pub fn apart(&self, dir: &Path, reads: bool) -> Result<()> {
         let Some(checkpoint) = &self.runtime.checkpoint else { return Ok(()) };
-        // A bucket overlaps with no directory.
-        if url(checkpoint).is_some() {
-            return Ok(());
-        }
-        let (ours, theirs) = (real(checkpoint), real(dir));
+        let (ours, theirs) = match (url(checkpoint), url(dir)) {
+            (None, None) => (real(checkpoint), real(dir)),
+            (Some(_), Some(_)) => (checkpoint.clone(), dir.to_owned()),
+            // A bucket overlaps with no directory.
+            _ => return Ok(()),
+        };
         if !(theirs.starts_with(&ours) || reads && ours.starts_with(&theirs)) {
             return Ok(());
         }
@@ -472,6 +473,13 @@ mod tests {
         // A text with a scheme is not a path below the working directory.
         c.runtime.checkpoint = Some("s3://bucket/prefix".into());
         for (other, reads) in [(".", true), ("s3:", true), ("s3:/bucket/prefix", false)] {
+            c.apart(Path::new(other), reads).unwrap();
+        }
+        c.runtime.checkpoint = Some("s3://bucket/states".into());
+        for (other, reads) in [("s3://bucket", true), ("s3://bucket/states", false), ("s3://bucket/states/out", false)] {
+            assert!(c.apart(Path::new(other), reads).is_err(), "{other}");
+        }
+        for (other, reads) in [("s3://bucket", false), ("s3://bucket/states-2", true), ("s3://other/states", true)] {
             c.apart(Path::new(other), reads).unwrap();
         }
     }

@@ -13,6 +13,19 @@ pub(crate) fn url(path: &Path) -> Option<&str> {
     (known && scheme != "file").then_some(text)
 }
 
+/// The URL of a place in S3.
+pub(crate) fn s3(path: &Path) -> Option<&str> {
+    url(path).filter(|url| url.starts_with("s3://"))
+}
+
+/// The error of such a place in a program that cannot reach it.
+#[cfg(not(feature = "object-store"))]
+pub(crate) fn without_s3(url: &str) -> String {
+    format!(
+        "{url} needs the feature `object-store`, which this program does not have: build it with --features object-store, or use a path"
+    )
+}
+
 /// The path in the file system. A `file:` URL is its path as it is written: `%20` is not a space, as in Hadoop.
 ///
 /// # Errors

@@ -1,6 +1,5 @@
 //! The text in a file: unpacks gzip and Zstandard, and skips a byte order mark.
 
-use std::fs::File;
 use std::io::{Cursor, Error, ErrorKind, Read, Result, Seek, SeekFrom};
 
 use flate2::read::MultiGzDecoder;
@@ -14,10 +13,10 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The text of a file from a position on.
 pub(super) struct Content {
-    pub(super) text: Box<dyn Read>,
+    text: Box<dyn Read>,
     /// Whether the file is packed. Its text then ends where `text` does, and positions count bytes of the text.
-    pub(super) packed: bool,
-    /// The position of the first byte.
+    packed: bool,
+    /// The position of the next byte.
     pub(super) at: i64,
 }
 
@@ -26,7 +25,7 @@ impl Content {
     ///
     /// # Errors
     /// The file cannot be read. `InvalidData`: it is not text in UTF-8, and its bytes cannot be lines.
-    pub(super) fn open(mut file: File, from: i64, is_text: bool) -> Result<Content> {
+    pub(super) fn open(mut file: impl Read + Seek + 'static, from: i64, is_text: bool) -> Result<Content> {
         let magic = if is_text { beginning(&mut file, ZSTD.len())? } else { Vec::new() };
         file.seek(SeekFrom::Start(from as u64))?;
         let (gzip, zstd) = (magic.starts_with(GZIP), magic == ZSTD);
@@ -54,6 +53,26 @@ impl Content {
             return Ok(Content { text, packed, at: MARK.len() as i64 });
         }
         Ok(Content { text: Box::new(Cursor::new(first).chain(text)), packed, at: 0 })
+    }
+
+    /// Reads on: up to the byte `until` of a file, or to the end of one that is packed. 0: there is no more.
+    ///
+    /// # Errors
+    /// The file cannot be read, or ends before `until`.
+    pub(super) fn read(&mut self, until: i64, into: &mut [u8]) -> Result<usize> {
+        let left = if self.packed { into.len() } else { (until - self.at).clamp(0, into.len() as i64) as usize };
+        loop {
+            match self.text.read(&mut into[..left]) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Ok(0) if left > 0 && !self.packed => {
+                    return Err(Error::other(format!("it ends at byte {}, before the {until} of its plan", self.at)));
+                }
+                read => {
+                    self.at += *read.as_ref().unwrap_or(&0) as i64;
+                    return read;
+                }
+            }
+        }
     }
 }
 

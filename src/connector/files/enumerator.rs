@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::connector::files::cleaner::Cleaner;
 use crate::connector::files::cut::{Cut, Cutter};
-use crate::connector::files::identity::{FileStamp, Found, Head};
-use crate::connector::files::listing::Listing;
+use crate::connector::files::identity::{FileStamp, Found};
 use crate::connector::files::options::TextFileSource;
+use crate::connector::files::place::Place;
 use crate::connector::files::reader::FileReader;
 use crate::connector::files::saved;
 use crate::connector::files::watch::{DirectoryWatch, Scan};
@@ -25,9 +25,11 @@ const IS_OUTPUT: &str = "it has a _spark_metadata, which names its files: those 
 /// The source: the files to read, and its limits.
 pub(super) struct Directory<C> {
     pub files: TextFileSource,
-    pub listing: Arc<Listing>,
+    pub place: Arc<Place>,
     /// How long a file must stay unchanged before it is planned.
     pub settled: Duration,
+    /// How long a batch waits for the listing of a bucket.
+    pub patience: Duration,
     /// Soft limit on the bytes of one batch, over all workers.
     pub batch_bytes: u64,
     /// How bytes become rows.
@@ -50,27 +52,29 @@ where
         if self.files.dir.to_str().is_none() {
             return Err(wrong("the path is not UTF-8: plans could not hold it; read it through a link".into()));
         }
-        let listing = self.listing.clone();
-        let unreadable = |e| wrong(format!("the directory cannot be read: {}", explained(listing.root(), e)));
-        let at_start = listing.list().map_err(unreadable)?;
-        let cleaner = Cleaner::new(&self.files.clean_source, listing.root());
-        if cleaner.is_some() && listing.has_log() {
+        let place = self.place.clone();
+        let unreadable = |e| wrong(format!("the directory cannot be read: {}", explained(place.root(), e)));
+        let at_start = Some(place.list().map_err(unreadable)?);
+        let cleaner = Cleaner::new(&self.files.clean_source, place.root());
+        if cleaner.is_some() && place.has_log() {
             return Err(wrong(IS_OUTPUT.to_owned()));
         }
-        let watch = DirectoryWatch::new(self.files.clone(), self.settled, self.batch_bytes);
-        let (at_start, clock) = (Some(at_start), Time::new(self.clock.clone()));
-        Ok(Box::new(FileEnumerator { watch, listing, at_start, ready: Vec::new(), trouble: None, clock, cleaner }))
+        let mut watch = DirectoryWatch::new(self.files.clone(), place.settled(self.settled), self.batch_bytes);
+        watch.whole = place.is_whole();
+        let (patience, clock) = (self.patience, Time::new(self.clock.clone()));
+        Ok(Box::new(FileEnumerator { watch, place, patience, at_start, ready: Vec::new(), trouble: None, clock, cleaner }))
     }
 
     fn reader(&self, context: &ReaderContext) -> Result<Box<dyn SourceReader<Self::Item>>> {
-        Ok(Box::new(FileReader::new(self.name(), self.cut.clone(), context.waker().clone())))
+        Ok(Box::new(FileReader::new(self.name(), self.place.clone(), self.cut.clone(), context.waker().clone())))
     }
 }
 
 /// The planner's half.
 struct FileEnumerator {
     watch: DirectoryWatch,
-    listing: Arc<Listing>,
+    place: Arc<Place>,
+    patience: Duration,
     /// The directory when the job was started, for the first scan. A file that appears later is new.
     at_start: Option<Vec<Found>>,
     /// The files that were ready when the drain began.
@@ -83,15 +87,18 @@ struct FileEnumerator {
 
 impl FileEnumerator {
     fn scan(&mut self) -> std::io::Result<Scan> {
-        if self.cleaner.is_some() && self.listing.has_log() {
+        let found = self.at_start.take().map_or_else(|| self.place.list(), Ok)?;
+        self.scan_of(found)
+    }
+
+    fn scan_of(&mut self, found: Vec<Found>) -> std::io::Result<Scan> {
+        if self.cleaner.is_some() && self.place.has_log() {
             return Err(std::io::Error::other(IS_OUTPUT));
         }
-        let (listing, dir) = (self.listing.clone(), self.listing.root());
-        let found = self.at_start.take().map_or_else(|| listing.list(), Ok)?;
-        let heads = |name: &str, len| Head::read(&dir.join(name), len).map_err(|e| e.to_string());
-        let scan = self.watch.scan(found, self.clock.now(), &heads);
+        let heads = self.place.heads(&found);
+        let scan = self.watch.scan(found, self.clock.now(), &*heads);
         for warning in &scan.warnings {
-            tracing::warn!(dir = %dir.display(), "{warning}");
+            tracing::warn!(dir = %self.place.root().display(), "{warning}");
         }
         Ok(scan)
     }
@@ -107,7 +114,7 @@ fn planned(root: &Path, split: &Split) -> Option<(String, FileStamp)> {
 impl SplitEnumerator for FileEnumerator {
     /// Files that existed or were read earlier are not read again. Files that appeared meanwhile are read.
     fn restore(&mut self, read: Vec<SplitOffset>, snapshot: &[u8]) -> Result<()> {
-        let root = self.listing.root();
+        let root = self.place.root();
         let restored = saved::restore(&mut self.watch, root, snapshot, &read, self.clock.now());
         let uncleaned = restored.map_err(|e| {
             let dir = self.watch.files.dir.display().to_string();
@@ -137,11 +144,15 @@ impl SplitEnumerator for FileEnumerator {
 
     fn plan(&mut self) -> Result<Vec<SplitRange>> {
         let scan = match std::mem::take(&mut self.ready) {
-            ready if ready.is_empty() => self.scan(),
+            ready if ready.is_empty() => match self.place.list_soon(self.patience) {
+                Some(found) => found.and_then(|found| self.scan_of(found)),
+                // What trouble there is stays.
+                None => return Ok(Vec::new()),
+            },
             ready => Ok(Scan { ready, ..Scan::default() }),
         };
         self.trouble = scan.as_ref().err().map(|e| format!("the directory cannot be read: {e}"));
-        let dir = self.listing.root();
+        let dir = self.place.root();
         let range = |(name, stamp): (String, FileStamp)| SplitRange {
             split: Split::File {
                 path: dir.join(name).to_string_lossy().into(),
@@ -163,7 +174,7 @@ impl SplitEnumerator for FileEnumerator {
     }
 
     fn on_checkpointed(&mut self, ranges: &[SplitRange]) {
-        let root = self.listing.root();
+        let root = self.place.root();
         if let Some(cleaner) = &mut self.cleaner {
             cleaner.clean(ranges.iter().filter_map(|range| planned(root, &range.split)));
         }

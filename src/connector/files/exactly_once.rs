@@ -19,21 +19,31 @@ use crate::core::error::BoxError;
 use crate::core::fault::{FaultPoint, point};
 
 /// The content of `_SUCCESS`, and of the note that each of several processes writes after its parts.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Note {
-    generation: u64,
-    plan: String,
-    parts: BTreeSet<String>,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Note {
+    pub generation: u64,
+    pub plan: String,
+    pub parts: BTreeSet<String>,
 }
 
 impl Note {
-    fn new(id: BatchId) -> Self {
+    pub fn new(id: BatchId) -> Self {
         Note { generation: id.run.generation, plan: format!("{:016x}", id.plan), parts: BTreeSet::new() }
+    }
+
+    /// `None`: the bytes are not those of a complete note.
+    pub fn parse(bytes: &[u8]) -> Option<Note> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    /// Whether it is of the same run and batch.
+    pub fn goes_with(&self, other: &Note) -> bool {
+        self.generation == other.generation && self.plan == other.plan
     }
 
     /// `None`: no complete note exists.
     fn read(path: &Path) -> Option<Note> {
-        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+        Note::parse(&std::fs::read(path).ok()?)
     }
 
     fn write(&self, dir: &Path, name: &str) -> Result<(), BoxError> {
@@ -75,7 +85,7 @@ impl TextFileWriter {
             }
             for process in 0..self.processes {
                 let theirs = Note::read(&dir.join(self.done(process)));
-                let Some(theirs) = theirs.filter(|n| n.generation == note.generation && n.plan == note.plan) else {
+                let Some(theirs) = theirs.filter(|theirs| theirs.goes_with(&note)) else {
                     // The last process continues.
                     return Ok(());
                 };

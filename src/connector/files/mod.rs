@@ -3,6 +3,10 @@
 mod binary_files;
 mod binary_records;
 mod broadcast_file;
+#[cfg(feature = "object-store")]
+mod bucket_listing;
+#[cfg(feature = "object-store")]
+mod bucket_sink;
 mod claim;
 mod cleaner;
 mod content;
@@ -13,13 +17,17 @@ mod exactly_once;
 mod file_view;
 mod identity;
 mod listing;
+#[cfg(feature = "object-store")]
+mod object_fetch;
 mod object_files;
 mod options;
+mod place;
 mod reader;
 mod saved;
 pub mod sink;
 pub mod sink_log;
 pub mod source;
+mod target;
 pub(crate) mod watch;
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub enum CleanSource {
 }
 
 impl TextFileSource {
-    /// Reads the files that appear in this directory after the job has started.
+    /// Reads the files that appear in this directory after the job has started. With the feature `object-store` it may be `s3://BUCKET/PREFIX`.
     ///
     /// The directory may be a pattern, which means all directories that match it, also those that appear later:
     /// `/data/logs/2026-*`, `/data/{orders,returns}/[0-9]*`. `*`, `?`, `[a-c]`, `[^a]` and `{a,b}` are as in Hadoop, and `\` makes the
@@ -157,7 +157,7 @@ impl TextFileSource {
 
     /// Whether a directory with a `_spark_metadata`, such as that of an output of Spark or of
     /// [`TextFileSink::metadata_log`](crate::prelude::TextFileSink::metadata_log), is read as its readers do: only the files that this log names.
-    /// Default: `false`. A pattern of directories does not look for logs.
+    /// Default: `false`. A pattern of directories does not look for logs, nor does a prefix of a bucket.
     ///
     /// ```
     /// use tidemill::prelude::*;

@@ -1,13 +1,16 @@
-//! The worker's half of files: reads planned files whole, and cuts them into rows.
+//! The worker's half of files: reads planned files whole, and cuts them into rows. object_fetch.rs reads objects of a bucket for it.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::connector::files::content::{Content, is_damage};
 use crate::connector::files::cut::{Cut, Cutter};
 use crate::connector::files::identity::{FileStamp, renamed};
+#[cfg(feature = "object-store")]
+use crate::connector::files::object_fetch::{self, Fetch};
+use crate::connector::files::place::Place;
 use crate::connector::source::{Emit, Sealed, SourceReader, SplitRange, Waker};
 use crate::core::error::{Error, Result};
 use crate::core::plan::Split;
@@ -15,6 +18,8 @@ use crate::format::lines::{BadLine, LINES_A_CALL};
 
 /// Bytes per read.
 pub(super) const CHUNK: usize = 64 << 10;
+/// 1 MiB of long lines also ends a call.
+pub(super) const CHUNKS_A_CALL: usize = 16;
 
 /// A range that is being read.
 struct Open<C> {
@@ -28,18 +33,38 @@ struct Open<C> {
 /// The worker's half.
 pub(super) struct FileReader<C: Cut> {
     name: String,
+    #[cfg_attr(not(feature = "object-store"), allow(dead_code, reason = "only objects of a bucket need it"))]
+    place: Arc<Place>,
     cut: C,
     open: Option<Open<C::Cutter>>,
+    #[cfg(feature = "object-store")]
+    fetch: Option<Fetch<C::Cutter>>,
     waker: Waker,
 }
 
 impl<C: Cut> FileReader<C> {
-    pub fn new(name: String, cut: C, waker: Waker) -> Self {
-        FileReader { name, cut, open: None, waker }
+    pub fn new(name: String, place: Arc<Place>, cut: C, waker: Waker) -> Self {
+        FileReader {
+            name,
+            place,
+            cut,
+            open: None,
+            #[cfg(feature = "object-store")]
+            fetch: None,
+            waker,
+        }
     }
 
     fn error(&self, reason: String) -> Error {
         Error::source(self.name.as_str(), reason)
+    }
+
+    /// The path of a range, and the version of the file.
+    fn planned<'r>(&self, range: &'r SplitRange) -> Result<(&'r Arc<str>, FileStamp)> {
+        match &range.split {
+            Split::File { path, size, modified_ms } => Ok((path, FileStamp { size: *size, modified_ms: *modified_ms })),
+            other => Err(self.error(format!("the given range of {} is not a range of a file", other.name()))),
+        }
     }
 
     /// Finds and opens the file of a range, also under a new name.
@@ -47,10 +72,7 @@ impl<C: Cut> FileReader<C> {
     /// # Errors
     /// Inside: it no longer exists, or is not text. Outside: an error that must end the job.
     fn open(&self, range: &SplitRange) -> Result<std::result::Result<Open<C::Cutter>, String>> {
-        let Split::File { path, size, modified_ms } = &range.split else {
-            return Err(self.error(format!("the given range of {} is not a range of a file", range.split.name())));
-        };
-        let planned = FileStamp { size: *size, modified_ms: *modified_ms };
+        let (path, planned) = self.planned(range)?;
         let version = |path: &Path| -> std::io::Result<(File, FileStamp)> {
             let file = File::open(path)?;
             let now = FileStamp::of(&file.metadata()?);
@@ -67,11 +89,7 @@ impl<C: Cut> FileReader<C> {
             opened => opened.map_err(|e| self.error(format!("{path}: {e}")))?,
         };
         if planned != now {
-            return Err(self.error(format!(
-                "{path} changed between the plan of its batch and its reading: {} bytes, changed at {} ms; now {} bytes, {} ms. \
-                 Write files elsewhere and move them in",
-                planned.size, planned.modified_ms, now.size, now.modified_ms
-            )));
+            return Err(self.error(changed(path, planned, now) + ". Write files elsewhere and move them in"));
         }
         match self.begin(range, path, file) {
             Ok(open) => Ok(Ok(open)),
@@ -86,37 +104,61 @@ impl<C: Cut> FileReader<C> {
         Ok(Open { range: range.clone(), path: path.clone(), content, cutter, done: false })
     }
 
+    /// Gives the rows of an object, as far as it has been fetched.
+    #[cfg(feature = "object-store")]
+    fn read_object(
+        &mut self,
+        split_id: u32,
+        range: &SplitRange,
+        emit: &mut Emit<'_, <C::Cutter as Cutter>::Item>,
+    ) -> Result<bool> {
+        let mut fetch = match self.fetch.take().filter(|fetch| fetch.range == *range) {
+            Some(fetch) => fetch,
+            None => {
+                let (path, planned) = self.planned(range)?;
+                let begun = object_fetch::begin(&self.place, range, path, planned, self.cut.is_text(), self.waker.clone());
+                begun.map_err(|reason| self.error(reason))?
+            }
+        };
+        let mut rows = Vec::new();
+        let done = fetch.rows(&self.cut, &mut rows).map_err(|reason| self.error(reason))?;
+        if !done {
+            self.fetch = Some(fetch);
+        }
+        let bytes = rows.iter().map(C::Cutter::bytes).sum();
+        emit(split_id, rows, bytes);
+        Ok(done)
+    }
+
     /// Reads on, until there are rows for one call or the range is complete.
     fn read_on(open: &mut Open<C::Cutter>, rows: &mut Vec<<C::Cutter as Cutter>::Item>) -> std::io::Result<()> {
         let Open { range, content, cutter, done, .. } = open;
         let mut chunk = [0; CHUNK];
         let mut chunks = 0;
-        // 1 MiB of long lines also ends a call.
-        while rows.len() < LINES_A_CALL && chunks < 16 {
-            let left = if content.packed { CHUNK } else { (range.until - content.at).clamp(0, CHUNK as i64) as usize };
-            let n = match content.text.read(&mut chunk[..left]) {
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                n => n?,
-            };
+        while rows.len() < LINES_A_CALL && chunks < CHUNKS_A_CALL {
+            let n = content.read(range.until, &mut chunk)?;
             if n == 0 {
-                if left > 0 && !content.packed {
-                    let (at, until) = (content.at, range.until);
-                    return Err(std::io::Error::other(format!("it ends at byte {at}, before the {until} of its plan")));
-                }
                 cutter.finish(rows);
                 *done = true;
                 return Ok(());
             }
             cutter.feed(&chunk[..n], rows);
-            content.at += n as i64;
             chunks += 1;
         }
         Ok(())
     }
 }
 
+/// The error of a file that is not the one of its plan.
+pub(super) fn changed(path: &str, planned: FileStamp, now: FileStamp) -> String {
+    format!(
+        "{path} changed between the plan of its batch and its reading: {} bytes, changed at {} ms; now {} bytes, {} ms",
+        planned.size, planned.modified_ms, now.size, now.modified_ms
+    )
+}
+
 /// An error record in the place of a file, or of its rest.
-fn unreadable<C: Cutter>(path: &Arc<str>, offset: i64, reason: String) -> C::Item {
+pub(super) fn unreadable<C: Cutter>(path: &Arc<str>, offset: i64, reason: String) -> C::Item {
     tracing::warn!(%path, "{reason}");
     C::bad(BadLine { origin: path.clone(), offset, raw: Vec::new(), reason })
 }
@@ -140,6 +182,10 @@ impl<C: Cut> SourceReader<<C::Cutter as Cutter>::Item> for FileReader<C> {
         range: &SplitRange,
         emit: &mut Emit<'_, <C::Cutter as Cutter>::Item>,
     ) -> Result<bool> {
+        #[cfg(feature = "object-store")]
+        if let Place::Bucket(_) = &*self.place {
+            return self.read_object(split_id, range, emit);
+        }
         let mut open = match self.open.take().filter(|o| o.range == *range) {
             Some(open) => open,
             None => match self.open(range)? {

@@ -1,4 +1,4 @@
-//! `save_as_text_files`: each batch as a directory of text files, complete when it contains `_SUCCESS`.
+//! `save_as_text_files`: each batch as a directory of text files, complete when it contains `_SUCCESS`. bucket_sink.rs is the half for S3.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -15,11 +15,11 @@ use crate::connector::console::TextSink;
 use crate::connector::files::claim::Claim;
 use crate::connector::files::durable::{at, or_gone, parent, remove};
 use crate::connector::files::sink_log::{FileStreamSinkLog, parts};
+use crate::connector::files::target::Target;
 use crate::connector::sink::{DEFAULT_SHARDS, Distribution, Part, Sink, SinkBatch};
 use crate::core::data::Exchange;
 use crate::core::error::BoxError;
 use crate::core::fault::{FaultPoint, FileOperation, fails, point};
-use crate::core::path::local;
 use crate::core::time::BatchTime;
 use crate::engine::operator_id::OperatorId;
 use crate::format::row_text::row_text;
@@ -44,7 +44,8 @@ pub struct TextFileSink {
 }
 
 impl TextFileSink {
-    /// Each batch has a directory `prefix-MILLISECONDS`. The prefix is a path, or `file:///PATH`.
+    /// Each batch has a directory `prefix-MILLISECONDS`. The prefix is a path, or `file:///PATH`; with the feature `object-store` also
+    /// `s3://BUCKET/PREFIX`.
     pub fn new(prefix: impl Into<PathBuf>) -> Self {
         let (prefix, suffix) = (prefix.into(), String::new());
         TextFileSink { prefix, suffix, skip_empty: false, gzip: false, metadata_log: false, retention: None }
@@ -141,6 +142,10 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// - **Several processes** each write the parts of their own workers, so `prefix` must lie on a file system that they
     ///   share. Each writes a `.done-PROCESS-of-PROCESSES`, and the last one writes `_SUCCESS`. Without a shared file system
     ///   each has its own parts, and `_SUCCESS` is never written.
+    /// - **In S3** (feature `object-store`) the prefix is `s3://BUCKET/PREFIX`, and a file is an object: `out/msg-1526239245000.log/part-00000`.
+    ///   It is put as a whole, and has the same name whenever its batch runs. Keys, region and endpoint are those of the environment:
+    ///   `AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT` and others. A batch costs a listing, and a put for each part and for `_SUCCESS`.
+    ///   A part is in memory as a whole.
     /// - **An existing directory**, from a run with other plans or none, is overwritten, with one warning. Its `_SUCCESS` is
     ///   removed first. A job of one process removes its parts too. In a job of several processes, parts that this batch does
     ///   not have stay.
@@ -148,7 +153,7 @@ impl<'s, T: 'static> DStream<'s, T> {
     /// The first batch creates the parent directories.
     ///
     /// # Errors
-    /// At the start: an invalid prefix or suffix, or two outputs with the same prefix and suffix. Later, an error names the path. The
+    /// At the start: an invalid prefix or suffix, two outputs with the same prefix and suffix, or a bucket that cannot be listed. Later, an error names the path. The
     /// engine retries the same files, for the time of `--output-retry` (default: 30 seconds). Then the job stops. The failed batch may
     /// have parts, but no `_SUCCESS`. After a
     /// restart from a checkpoint directory it is written again.
@@ -207,57 +212,56 @@ impl<'s, T: 'static> DStream<'s, T> {
         T: Exchange + Debug,
     {
         let graph = &self.node.graph;
-        let given = &sink.prefix;
+        let suffix = sink.suffix.as_str();
         let reported = |path: &Path| {
-            local(path).unwrap_or_else(|e| {
-                graph.report(operator, format!("prefix {e}"));
-                path.to_owned()
+            Target::of(path).unwrap_or_else(|e| {
+                graph.report(operator, e);
+                Target::Disk(path.to_owned())
             })
         };
-        let path = reported(given);
-        let (prefix, suffix) = (path.as_path(), sink.suffix.as_str());
-        for problem in [check_prefix(prefix), check_suffix(suffix)].into_iter().filter_map(Result::err) {
+        let own = reported(&sink.prefix);
+        if let Err(problem) = check_suffix(suffix) {
             graph.report(operator, problem);
         }
-        if let Err(e) = graph.config.apart(&Path::new(".").join(prefix.parent().unwrap_or(prefix)), false) {
+        if let Err(e) = graph.config.apart(&own.folder(), false) {
             graph.report(operator, e);
         }
         let unordered = self.node.orders.iter().map(|c| matches!(c, RowOrder::Unordered { .. })).collect();
-        let place = given.display().to_string();
-        let other = match graph.config.output_target(&place) {
-            OutputTarget::Own => None,
-            OutputTarget::Other(other) => Some(reported(other.as_ref())),
+        let place = sink.prefix.display().to_string();
+        let (target, is_own) = match graph.config.output_target(&place) {
+            OutputTarget::Own => (own, true),
+            OutputTarget::Other(other) => (reported(other.as_ref()), false),
             target => {
                 let text = TextSink::new(&graph.config, target, operator, &place);
                 return self.sink_as_text(operator, text, |row| Ok(row_text(row)));
             }
         };
-        let prefix = other.as_deref().unwrap_or(prefix);
-        let absolute = std::path::absolute(prefix).unwrap_or_else(|_| prefix.into());
-        graph.claim_target(operator, format!("the files under prefix {}, suffix \"{suffix}\"", absolute.display()));
+        graph.claim_target(operator, format!("the files under prefix {}, suffix \"{suffix}\"", target.place()));
         let r = &graph.config.runtime;
-        let mut writer = TextFileWriter::new(prefix, suffix, r.process, r.processes, unordered);
+        let mut writer = TextFileWriter::new(target.prefix(), suffix, r.process, r.processes, unordered);
         (writer.skip_empty, writer.gzip) = (sink.skip_empty, sink.gzip);
-        if sink.metadata_log && other.is_none() {
-            let table = std::path::absolute(parent(prefix)).unwrap_or_else(|_| parent(prefix).into());
-            graph.claim_target(operator, format!("the log of the files in {}", table.display()));
-            let log = FileStreamSinkLog::new(table).of_process(r.process, r.processes);
-            writer.log = Some(sink.retention.into_iter().fold(log, FileStreamSinkLog::retention));
+        match target {
+            Target::Disk(prefix) => {
+                if is_own && sink.metadata_log {
+                    let table = std::path::absolute(parent(&prefix)).unwrap_or_else(|_| parent(&prefix).into());
+                    graph.claim_target(operator, format!("the log of the files in {}", table.display()));
+                    let log = FileStreamSinkLog::new(table).of_process(r.process, r.processes);
+                    writer.log = Some(sink.retention.into_iter().fold(log, FileStreamSinkLog::retention));
+                }
+                self.sink_rows(operator, writer, Distribution::Parts(DEFAULT_SHARDS));
+            }
+            #[cfg(feature = "object-store")]
+            Target::Bucket(folder) => {
+                if sink.metadata_log {
+                    let problem =
+                        format!("metadata_log: no log is written into a bucket, and the prefix is {}; leave it out", folder.url);
+                    graph.report(operator, problem);
+                }
+                let writer = super::bucket_sink::BucketWriter::new(folder, writer);
+                graph.before_start(writer.check());
+                self.sink_rows(operator, writer, Distribution::Parts(DEFAULT_SHARDS));
+            }
         }
-        self.sink_rows(operator, writer, Distribution::Parts(DEFAULT_SHARDS));
-    }
-}
-
-/// Checks that batches can have directories here: the nearest parent that exists must be a directory.
-fn check_prefix(prefix: &Path) -> Result<(), String> {
-    if prefix.as_os_str().is_empty() {
-        return Err("the prefix is empty: write one such as out/words".into());
-    }
-    match prefix.ancestors().skip(1).find(|a| a.exists()) {
-        Some(above) if !above.is_dir() => {
-            Err(format!("prefix {}: {} is not a directory, so none can be made in it", prefix.display(), above.display()))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -271,7 +275,7 @@ fn check_suffix(suffix: &str) -> Result<(), String> {
 /// Writes the batches of one output in one process.
 pub(crate) struct TextFileWriter {
     prefix: PathBuf,
-    suffix: String,
+    pub suffix: String,
     pub process: u16,
     pub processes: u16,
     /// Whether a batch without rows has no directory.
@@ -444,19 +448,27 @@ pub(super) fn is_part(name: &str) -> bool {
 }
 
 impl TextFileWriter {
-    /// Writes a part and returns its name. `durable`: syncs it to the disk.
-    pub fn write_part(&self, dir: &Path, number: u32, rows: &[String], durable: bool) -> Result<String, BoxError> {
-        let name = format!("part-{number:05}{}", if self.gzip { ".gz" } else { "" });
-        let (hidden, part) = (dir.join(format!(".{name}.tmp")), dir.join(&name));
-        let mut file = BufWriter::new(at(&hidden, File::create(&hidden))?);
-        let written = match self.gzip {
+    pub fn part_name(&self, number: u32) -> String {
+        format!("part-{number:05}{}", if self.gzip { ".gz" } else { "" })
+    }
+
+    /// Writes the content of a part.
+    pub fn write_rows(&self, to: &mut impl Write, rows: &[String]) -> std::io::Result<()> {
+        match self.gzip {
             true => {
-                let mut packed = GzEncoder::new(&mut file, Compression::default());
+                let mut packed = GzEncoder::new(to, Compression::default());
                 lines(&mut packed, rows).and_then(|()| packed.finish()).map(drop)
             }
-            false => lines(&mut file, rows),
-        };
-        at(&hidden, written)?;
+            false => lines(to, rows),
+        }
+    }
+
+    /// Writes a part and returns its name. `durable`: syncs it to the disk.
+    pub fn write_part(&self, dir: &Path, number: u32, rows: &[String], durable: bool) -> Result<String, BoxError> {
+        let name = self.part_name(number);
+        let (hidden, part) = (dir.join(format!(".{name}.tmp")), dir.join(&name));
+        let mut file = BufWriter::new(at(&hidden, File::create(&hidden))?);
+        at(&hidden, self.write_rows(&mut file, rows))?;
         at(&hidden, fails(&hidden, FileOperation::Save).and_then(|()| file.flush()))?;
         point(FaultPoint::SavePart);
         if durable {

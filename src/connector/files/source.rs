@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::context::StreamingContext;
-use crate::connector::files::cleaner::checked;
 use crate::connector::files::cut::{Cut, Cutter, LineCut};
 use crate::connector::files::enumerator::Directory;
-use crate::connector::files::listing::Listing;
 pub use crate::connector::files::options::{CleanSource, TextFileSource};
+use crate::connector::files::place::Place;
 use crate::core::path::local;
 use crate::engine::operator_id::OperatorId;
 use crate::format::lines::Positioned;
@@ -20,6 +19,8 @@ use crate::operator::decode::decoded_lines;
 const SETTLED: Duration = Duration::from_millis(100);
 /// And at most this time, however long the batch interval is: a graceful stop waits for young files.
 const SETTLED_AT_MOST: Duration = Duration::from_secs(10);
+/// The longest time that a batch waits for the listing of a bucket. It gets a late one with the next batch.
+const PATIENCE_AT_MOST: Duration = Duration::from_secs(1);
 
 impl<'s> StreamingContext<'s> {
     /// The lines of the files that appear in a directory while the job runs. A batch has whole files, ordered by modification
@@ -43,6 +44,11 @@ impl<'s> StreamingContext<'s> {
     ///   origin is the path, their offset the first byte.
     /// - **A gzip file**, and one of Zstandard (feature `zstd`, on with `kafka`), is unpacked, whatever its name. Its size is that on the disk; offsets of its lines count bytes of the
     ///   text. A file that is damaged, or is UTF-16, becomes an error record, after the lines before the damage.
+    /// - **In S3** (feature `object-store`) the directory is `s3://BUCKET/PREFIX`, and its files are the objects `PREFIX/name`. An object is known
+    ///   by its name and its ETag, which checkpoints have: one that is put again with the same content is not read again, and one with
+    ///   another content is a new one. It is there as a whole, so it is ready at once. Process 0 lists the prefix once a batch, in the
+    ///   background, and reads a thousand names a request. Keys, region and endpoint are those of the environment: `AWS_ACCESS_KEY_ID`,
+    ///   `AWS_REGION`, `AWS_ENDPOINT` and others. The path cannot be a pattern.
     /// - **Every process must see the directory** under the same path: each file is a split, and workers take turns. Process 0
     ///   lists the directory once a batch, which takes a few microseconds for each file in it.
     /// - **A batch** takes files up to [`batch_bytes`](crate::api::context::Builder::batch_bytes) for each worker, and at least
@@ -114,19 +120,15 @@ impl<'s> StreamingContext<'s> {
         <C::Cutter as Cutter>::Item: Positioned,
     {
         let config = &self.graph.config;
-        let dir = local(&files.dir).unwrap_or_else(|e| {
+        let place = Place::of(&files.dir, files.recursive).unwrap_or_else(|e| {
             self.graph.report(operator, e);
-            files.dir.clone()
+            Place::plain(&files.dir)
         });
-        let listing = Listing::of(&dir, files.recursive).unwrap_or_else(|e| {
-            self.graph.report(operator, e);
-            Listing::plain(&dir)
-        });
-        let listing = listing.by_log(files.metadata_log);
-        if let Err(e) = config.apart(listing.root(), true) {
+        let place = place.by_log(files.metadata_log);
+        if let Err(e) = config.apart(place.root(), true) {
             self.graph.report(operator, e);
         }
-        let clean_source = checked(&files.clean_source, listing.root()).unwrap_or_else(|e| {
+        let clean_source = place.cleaning(&files.clean_source).unwrap_or_else(|e| {
             self.graph.report(operator, e);
             CleanSource::Off
         });
@@ -135,12 +137,16 @@ impl<'s> StreamingContext<'s> {
         {
             self.graph.report(operator, e);
         }
+        // How the path is written in names of sources and in errors.
+        let dir = local(&files.dir).unwrap_or_else(|_| files.dir.clone());
         let settled = self.batch_interval().clamp(SETTLED, SETTLED_AT_MOST);
+        let patience = (self.batch_interval() / 10).min(PATIENCE_AT_MOST);
         let batch_bytes = config.batch_bytes.saturating_mul(config.peers()) as u64;
         let directory = Directory {
             files: TextFileSource { dir, clean_source, ..files },
-            listing: Arc::new(listing),
+            place: Arc::new(place),
             settled,
+            patience,
             batch_bytes,
             cut,
             clock: config.clock.clone(),

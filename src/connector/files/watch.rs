@@ -42,13 +42,14 @@ impl Known {
     }
 
     /// Whether this is the file that now has the name which this one had.
-    fn keeps_name(&self, now: FileVersion, name: &str, found: &[Found], heads: &Heads) -> bool {
+    fn keeps_name(&self, now: FileVersion, name: &str, found: &[Found], heads: &Heads, whole: bool) -> bool {
         let moved = |found: &Found| found.1.as_ref().is_ok_and(|v| v.stamp == self.stamp);
         match self.id {
             Some(id) if id == now.id => self.stamp == now.stamp || self.has_head(name, heads),
             // Another inode, such as a copy that was moved back: the same version is the same file.
             _ if self.stamp == now.stamp => self.has_head(name, heads),
             Some(_) => false,
+            None if whole => false,
             // No identity was saved. A file grows, unless the version that was read has another name now.
             None => now.stamp.size > self.stamp.size && !found.iter().any(moved),
         }
@@ -97,6 +98,8 @@ pub(super) struct DirectoryWatch {
     pub(super) started: bool,
     /// When the directory was last scanned.
     pub(super) last_ms: u64,
+    /// Whether files are put as a whole, so that one that changes is another one, although no identity was saved.
+    pub(super) whole: bool,
     /// In the first scan of a run that continues without a checkpoint: files changed before this time may be as old as the job.
     pub(super) ignored_before_ms: Option<i64>,
     draining: bool,
@@ -122,6 +125,7 @@ impl DirectoryWatch {
             skipped: BTreeSet::new(),
             started: false,
             last_ms: 0,
+            whole: false,
             ignored_before_ms: None,
             draining: false,
         }
@@ -229,7 +233,7 @@ impl DirectoryWatch {
         for (name, version) in found {
             let is = match version {
                 Err(_) => Some(Match::Unreadable(self.known.remove(name))),
-                Ok(version) if self.known.get(name).is_some_and(|k| k.keeps_name(*version, name, found, heads)) => {
+                Ok(version) if self.known.get(name).is_some_and(|k| k.keeps_name(*version, name, found, heads, self.whole)) => {
                     names.insert(version.id, name);
                     self.known.remove(name).map(Match::Same)
                 }
@@ -280,7 +284,9 @@ impl DirectoryWatch {
         if let Some(at) = self.gone.iter().position(moved) {
             return Some(self.gone.swap_remove(at).known);
         }
-        let at = unnamed.iter().position(|before| self.known.get(before).is_some_and(|k| k.stamp == version.stamp))?;
+        // Objects are not renamed, and many are put in one second.
+        let has_moved = |before: &String| !self.whole && self.known.get(before).is_some_and(|k| k.stamp == version.stamp);
+        let at = unnamed.iter().position(has_moved)?;
         self.known.remove(&unnamed.swap_remove(at))
     }
 
@@ -321,7 +327,8 @@ impl DirectoryWatch {
             State::Ignored => waiting(false),
             State::Waiting { drained, .. } => waiting(drained),
             State::Planned { warned } => {
-                if !warned {
+                // An object that was put again with the same content is no other one.
+                if !warned && !self.whole {
                     let (a, b) = (was.stamp.size, now.stamp.size);
                     scan.warnings.push(format!(
                         "{name} changed after it was read ({a} bytes then, {b} now): it is not read again; move whole files in"

@@ -1,6 +1,7 @@
-//! Checkpoint directories in S3. The tests run in child processes, which find the address of an S3 server in their environment.
+//! Checkpoint directories and files in S3. The tests run in child processes, which find the address of an S3 server in their environment.
 
 mod faults;
+mod files;
 mod job;
 mod proxy;
 

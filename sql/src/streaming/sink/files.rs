@@ -30,7 +30,9 @@ pub(super) const LOG_OPTIONS: [&str; 2] = ["metadataLog", "retention"];
 
 /// Whether there is a log, and how long files stay in it.
 pub(super) fn log(options: &Options) -> std::result::Result<(bool, Option<Duration>), String> {
-    let (log, retention) = (options.flag("metadataLog")?.unwrap_or(true), options.duration("retention")?);
+    // A bucket has no log.
+    let by_default = !options.get("path").is_some_and(|path| path.starts_with("s3://"));
+    let (log, retention) = (options.flag("metadataLog")?.unwrap_or(by_default), options.duration("retention")?);
     match log || retention.is_none() {
         true => Ok((log, retention)),
         false => Err("option retention is of the log of files, and metadataLog is false; leave one of them out".to_owned()),

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use object_store::ObjectStoreExt;
 
 use super::super::{Entry, Log, Store, append_points};
-use super::requests::{Answer, all};
 use super::{Objects, found};
+use crate::bucket::{Answer, all};
 use crate::core::error::{Error, Result};
 use crate::core::fault;
 

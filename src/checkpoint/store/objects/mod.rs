@@ -7,7 +7,6 @@
 //! * Small reads are served from blocks that stay in memory.
 
 mod log;
-mod requests;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,15 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, Error as StoreError, GetOptions, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, RetryConfig,
+    PutMultipartOptions, PutOptions, PutPayload,
 };
 
-use self::requests::{Answer, is_transient, pause, reason, start, wait};
 use super::{Draft, Entry, Lock, Log, Store, UNFINISHED};
+use crate::bucket::{Answer, Bucket, is_transient, pause, reason, start, wait};
 use crate::core::error::{Error, Result};
 use crate::core::fault;
 use crate::core::lock::lock;
@@ -35,8 +33,6 @@ const PART: usize = 8 << 20;
 /// Size of the blocks for small reads, in bytes, and how many stay in memory.
 const BLOCK: u64 = 4 << 20;
 const BLOCKS: usize = 8;
-/// How long a request is retried after transient errors, with growing pauses.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the outcome of a failed put is checked before it is an error.
 const LOOKS: u32 = 5;
 
@@ -84,40 +80,17 @@ impl Objects {
     /// # Errors
     /// The URL has another scheme or contains settings, or the settings of the environment are invalid.
     pub fn new(url: &str) -> Result<Objects> {
-        let (scheme, rest) = url.split_once("://").unwrap_or_default();
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        if scheme != "s3" {
-            return Err(Error::config(format!(
-                "a checkpoint directory cannot be at {scheme}://: use a path, or s3://BUCKET/PREFIX"
-            )));
-        }
-        if bucket.is_empty() || rest.contains(['@', '?', '#', '%', ' ', ':']) {
-            let what = "a checkpoint directory in S3 is s3://BUCKET/PREFIX, without settings";
-            return Err(Error::config(format!("{what}: keys, region and endpoint are read from the environment, AWS_…")));
-        }
-        let place = format!("s3://{bucket}/{prefix}");
-        let retry = RetryConfig { retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
-        let settings = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
-        let built = settings.with_conditional_put(S3ConditionalPut::ETagMatch).build();
-        let store = built.map_err(|e| {
-            Error::checkpoint(&place, format!("cannot be opened with the settings AWS_… of the environment: {}", reason(&e)))
-        })?;
-        Objects::within(Arc::new(store), prefix, place)
+        Ok(Objects::of(Bucket::open(url, "a checkpoint directory").map_err(Error::config)?))
     }
 
-    fn within(store: Arc<dyn ObjectStore>, prefix: &str, place: String) -> Result<Objects> {
-        let place = place.trim_end_matches('/').to_owned();
-        match Path::parse(prefix) {
-            Ok(root) => Ok(Objects { store, root, place, blocks: Arc::default() }),
-            Err(_) => Err(Error::config(format!("{place}: no part of a prefix may be empty, `.` or `..`"))),
-        }
+    fn of(Bucket { store, root, place }: Bucket) -> Objects {
+        Objects { store, root, place, blocks: Arc::default() }
     }
 
     /// A store in memory, for tests.
     #[cfg(test)]
     pub fn in_memory() -> Objects {
-        let store = Arc::new(object_store::memory::InMemory::new());
-        Objects::within(store, "a/b", "memory://a/b".into()).expect("a prefix")
+        Objects::of(Bucket::in_memory())
     }
 
     fn path(&self, name: &str) -> Path {

@@ -12,6 +12,7 @@ use crate::connector::files::cut::LineCut;
 use crate::connector::files::identity::FileVersion;
 use crate::connector::files::identity::{FileStamp, Head, list};
 use crate::connector::files::options::TextFileSource;
+use crate::connector::files::place::Place;
 use crate::connector::files::reader::{CHUNK, FileReader};
 use crate::connector::memory::MemorySink;
 use crate::connector::source::{SourceReader, SplitRange};
@@ -40,7 +41,8 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn reader() -> FileReader<LineCut> {
-    FileReader::new("files of d".into(), LineCut::new(LINE_LIMIT, false), Arc::new(|| ()))
+    let place = Arc::new(Place::plain(Path::new("d")));
+    FileReader::new("files of d".into(), place, LineCut::new(LINE_LIMIT, false), Arc::new(|| ()))
 }
 
 /// The whole file as a range, in its present version.

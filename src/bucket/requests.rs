@@ -8,7 +8,7 @@ use object_store::Error as StoreError;
 use tokio::runtime::{Builder, Handle};
 
 /// The result of a request.
-pub(super) type Answer<T> = Result<T, StoreError>;
+pub(crate) type Answer<T> = Result<T, StoreError>;
 
 /// The maximum number of concurrent requests.
 const AT_ONCE: usize = 32;
@@ -26,7 +26,7 @@ fn requests() -> &'static Handle {
 }
 
 /// Runs `work` on the thread of requests, and waits for its result.
-pub(super) fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+pub(crate) fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let (sender, receiver) = mpsc::sync_channel(1);
     start(async move {
         let _ = sender.send(work.await);
@@ -35,12 +35,12 @@ pub(super) fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'st
 }
 
 /// Runs `work` on the thread of requests, without waiting.
-pub(super) fn start(work: impl Future<Output = ()> + Send + 'static) {
+pub(crate) fn start(work: impl Future<Output = ()> + Send + 'static) {
     requests().spawn(work);
 }
 
 /// Runs a request for each item, at most `AT_ONCE` at a time. Returns the results in order, or the first error.
-pub(super) async fn all<I, T, F>(items: Vec<I>, request: impl Fn(I) -> F) -> Answer<Vec<T>>
+pub(crate) async fn all<I, T, F>(items: Vec<I>, request: impl Fn(I) -> F) -> Answer<Vec<T>>
 where
     T: Send + 'static,
     F: Future<Output = Answer<T>> + Send + 'static,
@@ -58,12 +58,12 @@ where
     }
 }
 
-pub(super) async fn pause(time: Duration) {
+pub(crate) async fn pause(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
 /// Whether a retry may succeed.
-pub(super) fn is_transient(e: &StoreError) -> bool {
+pub(crate) fn is_transient(e: &StoreError) -> bool {
     matches!(
         e,
         StoreError::Generic { .. }
@@ -75,7 +75,7 @@ pub(super) fn is_transient(e: &StoreError) -> bool {
 
 /// A text for an error: the code and message of the server, or the error of the system. The complete answer may contain keys,
 /// signatures and tokens, and the address of a request may contain a password.
-pub(super) fn reason(e: &StoreError) -> String {
+pub(crate) fn reason(e: &StoreError) -> String {
     let whole = e.to_string();
     if let Some(code) = element(&whole, "Code") {
         let message = element(&whole, "Message").unwrap_or_default().trim_end_matches('.');
