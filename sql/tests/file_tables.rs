@@ -45,7 +45,9 @@ fn put(dir: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 fn words(numbers: std::ops::Range<usize>) -> Vec<String> {
-    numbers.flat_map(|n| [format!("a{n:02}"), format!("b{n:02}")]).collect()
+    let mut words: Vec<String> = numbers.flat_map(|n| [format!("a{n:02}"), format!("b{n:02}")]).collect();
+    words.sort_unstable();
+    words
 }
 
 /// The input has one file for each batch.

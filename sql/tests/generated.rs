@@ -368,13 +368,28 @@ fn checked(
     })
 }
 
+/// Rows of much later than all others, for each partition of both tables. A WHERE leaves out rows before the watermark sees them, and each
+/// condition lets some of these through.
+fn later() -> Vec<Event> {
+    let texts = [None, Some("a"), Some("b"), Some("")].map(|text| text.map(str::to_owned));
+    let numbers = [None, Some(1), Some(2), Some(3)];
+    let doubles = [None, Some(1.0), Some(4.0)].map(|double| double.map(F64::from));
+    let mut rows = Vec::new();
+    for text in &texts {
+        for (number, double) in numbers.iter().flat_map(|number| doubles.map(|double| (*number, double))) {
+            rows.extend((0..8).map(|n| (n % 2 == 0, (text.clone(), number, double, 1_000 * SECOND), 1)));
+        }
+    }
+    rows
+}
+
 /// Windows that the watermark closes: all of them in the last batch, which has later rows in each partition.
 fn closed(query: &str, windows: &[Windows; 2], batches: &[Vec<Event>], restart: Restart) -> Result<(), TestCaseError> {
     let kind = Kind::Watermarked(60);
     let mut expected = vec![Vec::new(); batches.len()];
     expected.push(answer(query, batches, kind, windows));
     let mut batches = batches.to_vec();
-    batches.push((0..8).map(|n| (n % 2 == 0, (None, None, None, 1_000 * SECOND), 1)).collect());
+    batches.push(later());
     let (text, tables_of) = (query.to_owned(), windows.clone());
     agrees(query, &batches, restart, &expected, move |s| tables(s, kind, &tables_of).sql(&text).unwrap().stream::<Row>().unwrap())
 }

@@ -15,6 +15,7 @@ use tidemill::prelude::{BadRecord, BatchTime, BoxError, DStream, Data, Key, View
 
 use super::codec::{Codec, Row};
 use super::explain::Notes;
+use super::grouped_window::kept_above;
 use super::output_modes::{OutputMode, remedy};
 use super::render::{Rendered, Renderer, Windows};
 use super::scalar_subquery::{joining, single};
@@ -101,7 +102,8 @@ impl<'s> StreamingDataFrame<'s> {
     /// The columns, with their watermarks.
     pub(super) fn marked_schema(&self) -> Result<Arc<Schema>> {
         let state = joining(&self.tables.session);
-        let plan = state.optimize(self.frame.logical_plan()).map_err(|e| SqlError::of(&self.query, &e))?;
+        let plan = kept_above(self.frame.logical_plan()).and_then(|plan| state.optimize(&plan));
+        let plan = plan.map_err(|e| SqlError::of(&self.query, &e))?;
         Ok(plan.schema().inner().clone())
     }
 
@@ -112,7 +114,7 @@ impl<'s> StreamingDataFrame<'s> {
         let session = &self.tables.session;
         single(self.frame.logical_plan()).map_err(fault)?;
         let state = joining(session);
-        let plan = state.optimize(self.frame.logical_plan()).map_err(fault)?;
+        let plan = kept_above(self.frame.logical_plan()).and_then(|plan| state.optimize(&plan)).map_err(fault)?;
         self.notes.replace(Notes::default());
         self.errors.replace(Vec::new());
         let (streams, watermarks) = (self.tables.streams.borrow(), self.tables.watermarks.borrow());

@@ -20,6 +20,7 @@ mod exact_sum;
 mod explain;
 mod frame;
 mod from_rows;
+mod grouped_window;
 mod grouping_sets;
 mod groups;
 mod held;

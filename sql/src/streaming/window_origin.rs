@@ -6,6 +6,7 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 
+use super::grouped_window::behind;
 use super::render::Result;
 use super::time_window::call;
 
@@ -24,6 +25,7 @@ pub(super) fn origin(expr: &Expr, plan: &LogicalPlan) -> Origin {
     match expr {
         _ if call(expr).is_some() => Origin::Window,
         Expr::Alias(alias) => origin(&alias.expr, plan),
+        _ if behind(expr).is_some() => behind(expr).map_or(Origin::Other, |window| origin(window, plan)),
         // The start and the end of a window say which one it is.
         Expr::ScalarFunction(function) if function.name() == "get_field" => {
             function.args.first().map_or(Origin::Other, |window| origin(window, plan))

@@ -141,7 +141,7 @@ mod tests {
         put(&place.bucket, "deep/b.log", "two");
         assert_eq!(ready(&mut before, &place, 10), ["a.log"]);
         assert_eq!(ready(&mut before, &place, 20), Vec::<String>::new());
-        let snapshot = saved::snapshot(&before);
+        let snapshot = saved::snapshot(&before, Vec::new());
         put(&place.bucket, "c.log", "three");
         // Another content is a new object under the name.
         put(&place.bucket, "a.log", "four");

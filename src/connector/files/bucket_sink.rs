@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::path::Path;
 
 use crate::connector::files::claim::Claim;
 use crate::connector::files::exactly_once::Note;
@@ -192,7 +191,7 @@ mod tests {
     fn writer(bucket: &Bucket, name: &str, process: u16, processes: u16) -> BucketWriter {
         // Outputs of one process must not share a prefix, and the processes of a test do.
         let to = BatchFolder { bucket: bucket.clone(), prefix: name.into(), url: format!("s3://test/{name}?{process}") };
-        BucketWriter::new(to, TextFileWriter::new(Path::new(name), "txt", process, processes, vec![false]))
+        BucketWriter::new(to, TextFileWriter::new(std::path::Path::new(name), "txt", process, processes, vec![false]))
     }
 
     fn batch(ms: u64, generation: u64, plan: u64) -> SinkBatch {

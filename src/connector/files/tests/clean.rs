@@ -8,8 +8,8 @@ use super::disk::{put, range, until};
 use crate::api::context::StreamingContext;
 use crate::connector::files::cut::LineCut;
 use crate::connector::files::enumerator::Directory;
-use crate::connector::files::listing::Listing;
 use crate::connector::files::options::{CleanSource, TextFileSource};
+use crate::connector::files::place::Place;
 use crate::connector::files::sink_log::FileStreamSinkLog;
 use crate::connector::memory::MemorySink;
 use crate::connector::source::{Source, SplitEnumerator};
@@ -154,8 +154,9 @@ fn what_cannot_be_cleaned_is_refused_at_the_start() {
 fn enumerator(dir: &Path, clock: &ManualClock, how: CleanSource) -> Box<dyn SplitEnumerator> {
     let directory = Directory {
         files: TextFileSource::new(dir).existing(true).clean_source(how),
-        listing: Arc::new(Listing::plain(dir)),
+        place: Arc::new(Place::plain(dir)),
         settled: secs(5),
+        patience: Duration::ZERO,
         batch_bytes: 1 << 20,
         cut: LineCut::new(LINE_LIMIT, false),
         clock: Clock::Manual(clock.clone()),
