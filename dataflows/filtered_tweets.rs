@@ -1,11 +1,13 @@
 //! Which tweets are about given terms and link to known sites: what "Getting Started with Spark Streaming with Python and Kafka" announces for its
 //! next part.
 //!
-//!     tidemill topic create matches --brokers 127.0.0.1:9092
-//!     tidemill gen tweets --brokers 127.0.0.1:9092 --rate 100 &
-//!     printf 'news.example\nvideo.example\n' > domains
-//!     cargo run --release --features dataflows --bin filtered_tweets -- --brokers 127.0.0.1:9092 --term tide --term rain \
-//!         --domains domains --to matches
+//! ```sh
+//! tidemill topic create matches --brokers 127.0.0.1:9092
+//! tidemill gen tweets --brokers 127.0.0.1:9092 --rate 100 &
+//! echo news.example > domains
+//! cargo run --release --features dataflows --bin filtered_tweets -- --brokers 127.0.0.1:9092 --term tide --term rain \
+//!     --domains domains --to matches
+//! ```
 //!
 //! A tweet matches if its text has one of the terms, it is no retweet, and it links to one of the domains. The file of domains is read again when it
 //! changes: write a new version elsewhere and move it in. Matches go to a topic. Tallies of the batch and of the last hour are printed.

@@ -88,8 +88,8 @@ fn logged(table: &Path) -> (Vec<PathBuf>, usize) {
             let file: serde_json::Value = serde_json::from_str(line).unwrap();
             let path = PathBuf::from(file["path"].as_str().unwrap().strip_prefix("file://").unwrap());
             assert_eq!(file["size"], std::fs::metadata(&path).unwrap().len(), "{line}");
-            let expected = [("isDir", "false"), ("blockReplication", "1"), ("blockSize", "33554432"), ("action", "\"add\"")];
-            assert!(expected.iter().all(|(key, value)| file[key].to_string() == *value), "{line}");
+            assert_eq!((&file["isDir"], &file["action"]), (&false.into(), &"add".into()), "{line}");
+            assert_eq!((&file["blockReplication"], &file["blockSize"]), (&1.into(), &33_554_432.into()), "{line}");
             files.push(path);
         }
     }

@@ -432,7 +432,7 @@ impl Planner {
             Event::Clients { process, clients } => self.metrics.clients(process, clients),
             Event::Receiver { info } => self.metrics.receiver(&info),
             Event::Accumulated { time, accumulators } => self.in_flight.accumulated(time, accumulators),
-            Event::EventTime { time, info } => self.in_flight.event_time(time, info),
+            Event::Watermark { time, info } => self.in_flight.event_time(time, info),
             Event::Written { process, time, waiting, ago, worked, outputs } => {
                 if let Some(first) = self.in_flight.written(time, outputs) {
                     self.rates.written(process, first, ago, worked);

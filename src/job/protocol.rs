@@ -136,7 +136,7 @@ pub(crate) enum Event {
     /// The totals of the accumulators after the batch time.
     Accumulated { time: BatchTime, accumulators: Accumulators },
     /// The event time of a stream after the batch time.
-    EventTime { time: BatchTime, info: EventTimeInfo },
+    Watermark { time: BatchTime, info: EventTimeInfo },
     /// Every output of one process has written the batch of `time`.
     Written {
         process: usize,

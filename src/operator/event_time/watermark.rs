@@ -169,7 +169,7 @@ pub(super) fn report(outbox: &Outbox, operator: &OperatorId, tick: &Tick, waterm
     let Some(place) = operator.index().filter(|_| !tick.restored) else { return };
     let Watermark { now, largest: max, .. } = watermark;
     let (name, watermark) = (operator.to_string().into(), (now > i64::MIN).then_some(now));
-    outbox.send(Event::EventTime { time: tick.time, info: EventTimeInfo { operator: place, name, watermark, max } });
+    outbox.send(Event::Watermark { time: tick.time, info: EventTimeInfo { operator: place, name, watermark, max } });
 }
 
 /// Takes what worker 0 tells each worker to it.
