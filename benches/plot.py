@@ -67,7 +67,8 @@ def powers(values):
 def lines(title, below, x_axis, series, logarithmic=False):
     """A line for each series, over a logarithmic axis: name -> [(x, median, min, max)]. A point has its range as a thin line. The other axis
     begins at 0, or is logarithmic, too."""
-    height, left, right, bottom = 380, 70, 150, 56
+    # The names of the lines stand at their ends.
+    height, left, right, bottom = 380, 70, max(150, 8 * max(map(len, series)) + 10), 56
     points = [point for line in series.values() for point in line]
     xs = sorted({point[0] for point in points})
     low, high = math.log(xs[0]), math.log(xs[-1])
@@ -169,8 +170,9 @@ def graph_changes(rows, origin):
 
 def scale(dimension):
     """Draws the CPU time of a batch over one dimension."""
-    title = f"CPU time of a batch over {dimension}: ms"
-    return lambda rows, origin: lines(title, ["Less is better. All threads together.", origin], dimension, by_series(rows, ["CPU ms"]))
+    name = {"history": "batches that are held"}.get(dimension, dimension)
+    title = f"CPU time of a batch over {name}: ms"
+    return lambda rows, origin: lines(title, ["Less is better. All threads together.", origin], name, by_series(rows, ["CPU ms"]))
 
 
 PICTURES = {"throughput": throughput, "latency": latency, "windows": windows, "hop": hop, "nexmark": nexmark, "scaling": scaling, "graph_changes": graph_changes}
