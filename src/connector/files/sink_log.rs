@@ -656,7 +656,7 @@ mod tests {
         let dir = table.join(FOLDER);
         let spark = std::fs::read_to_string(dir.join("0")).unwrap().replace("/batch-0.json", "");
         std::fs::write(dir.join("0"), &spark).unwrap();
-        assert!(wrong(FileStreamSinkLog::new(&*table).add(&batch(1), ["part-00000"])).contains("choose a directory of its own"));
+        assert!(wrong(FileStreamSinkLog::new(&*table).add(&batch(1), ["part-00000"])).contains("choose one of its own"));
         assert_eq!(FileStreamSinkLog::files(&*table).unwrap().unwrap(), [table.join("part-00000")]);
         let deleted = spark.lines().nth(1).unwrap().replace("\"add\"", "\"delete\"");
         std::fs::write(dir.join("1"), format!("v1\n{deleted}")).unwrap();

@@ -60,20 +60,23 @@ fn a_file_stays_until_two_checkpoints_are_behind_its_batch() {
     let (a, b) = (put(&dir.join("in"), "a", "a\n"), dir.join("in/b"));
     let checkpoint = |job: &JobHandle, n| until("the checkpoint is made", || job.statistics().checkpoints.made == n);
     let (job, seen) = start(&dir, &clock, Some(secs(5)), deleting(&dir));
+    // A file is read when it has not changed for a batch.
     batch(&clock, 1_005_000, &seen);
     checkpoint(&job, 1);
-    assert!(Path::new(&a).exists(), "a restart may begin with the first batch");
-    put(&dir.join("in"), "b", "b\n");
     batch(&clock, 1_010_000, &seen);
     checkpoint(&job, 2);
-    until("a is deleted", || !Path::new(&a).exists());
+    assert_eq!((seen.rows(), Path::new(&a).exists()), (vec!["a".to_owned()], true), "a restart may begin before its batch");
+    put(&dir.join("in"), "b", "b\n");
     batch(&clock, 1_015_000, &seen);
     checkpoint(&job, 3);
+    until("a is deleted", || !Path::new(&a).exists());
+    batch(&clock, 1_020_000, &seen);
+    checkpoint(&job, 4);
     job.stop_now().unwrap();
     assert_eq!((seen.rows(), b.exists()), (vec!["a".to_owned(), "b".to_owned()], true));
     // The checkpoint knows that b is to be deleted.
     let (job, seen) = start(&dir, &clock, Some(secs(5)), deleting(&dir));
-    batch(&clock, 1_020_000, &seen);
+    batch(&clock, 1_025_000, &seen);
     checkpoint(&job, 1);
     until("b is deleted", || !b.exists());
     job.stop_gracefully().unwrap();
@@ -87,16 +90,17 @@ fn a_batch_that_runs_again_finds_its_files() {
     put(&dir.join("in"), "a", "a\n");
     let (job, seen) = start(&dir, &clock, rare, deleting(&dir));
     batch(&clock, 1_005_000, &seen);
+    batch(&clock, 1_010_000, &seen);
     job.stop_now().unwrap();
     assert_eq!((seen.rows(), a.exists()), (vec!["a".to_owned()], true));
     let (job, seen) = start(&dir, &clock, rare, deleting(&dir));
-    batch(&clock, 1_010_000, &seen);
+    batch(&clock, 1_015_000, &seen);
     // It has the first checkpoint.
     job.stop_gracefully().unwrap();
     assert_eq!((seen.rows(), a.exists()), (vec!["a".to_owned()], true));
-    clock.set(1_020_000);
+    clock.set(1_025_000);
     let (job, seen) = start(&dir, &clock, rare, deleting(&dir));
-    batch(&clock, 1_020_000, &seen);
+    batch(&clock, 1_030_000, &seen);
     job.stop_gracefully().unwrap();
     assert_eq!((seen.rows(), a.exists()), (Vec::new(), false));
 }
