@@ -20,38 +20,25 @@ const started = {
 
   // Slower; it also tells of the children of a shard, and changes the number of shards.
   'kinesis-local'() {
-    // It listens on all addresses, and on a second port with TLS.
-    const listen = net.Server.prototype.listen
+    // It wants to know its ports before it listens, on all addresses, and a second one with TLS. Ports that were free could be taken meanwhile, so
+    // these are only names: it listens on any free port of loopback.
+    const [plain, tls] = [4567, 4568]
+    const [log, listen] = [console.log, net.Server.prototype.listen]
     net.Server.prototype.listen = function (options, ...rest) {
-      if (typeof options === 'number') return listen.call(this, options, '127.0.0.1', ...rest.filter((r) => typeof r === 'function'))
-      return listen.call(this, typeof options === 'object' ? { ...options, host: '127.0.0.1' } : options, ...rest)
+      const own = typeof options === 'object' ? options : { port: options }
+      if (own.port === plain) this.once('listening', () => log(`http://127.0.0.1:${this.address().port}`))
+      const where = { ...own, host: '127.0.0.1', port: own.port === plain ? port : 0 }
+      return listen.call(this, where, ...rest.filter((r) => typeof r === 'function'))
     }
-    free((plain) => free((tls) => {
-      const at = port || plain
-      const quick = ['CREATE_STREAM', 'DELETE_STREAM', 'MERGE_SHARDS', 'SPLIT_SHARD', 'UPDATE_SHARD_COUNT']
-      quick.forEach((what) => { process.env[`${what}_DURATION`] = '1ms' })
-      Object.assign(process.env, { KINESIS_MOCK_PLAIN_PORT: at, KINESIS_MOCK_TLS_PORT: tls, LOG_LEVEL: 'ERROR', SHARD_LIMIT: '1000' })
-      const log = console.log
-      console.log = console.error
-      const main = require.resolve('kinesis-local/main.js')
-      // It reads its settings from there.
-      process.chdir(require('path').dirname(main))
-      require(main)
-      const answers = () => {
-        const socket = net.connect(at, '127.0.0.1', () => { socket.destroy(); log(`http://127.0.0.1:${at}`) })
-        socket.on('error', () => setTimeout(answers, 50))
-      }
-      answers()
-    }))
+    const quick = ['CREATE_STREAM', 'DELETE_STREAM', 'MERGE_SHARDS', 'SPLIT_SHARD', 'UPDATE_SHARD_COUNT']
+    quick.forEach((what) => { process.env[`${what}_DURATION`] = '1ms' })
+    Object.assign(process.env, { KINESIS_MOCK_PLAIN_PORT: plain, KINESIS_MOCK_TLS_PORT: tls, LOG_LEVEL: 'ERROR', SHARD_LIMIT: '1000' })
+    console.log = console.error
+    const main = require.resolve('kinesis-local/main.js')
+    // It reads its settings from there.
+    process.chdir(require('path').dirname(main))
+    require(main)
   },
-}
-
-function free(use) {
-  const server = net.createServer()
-  server.listen(0, '127.0.0.1', () => {
-    const { port } = server.address()
-    server.close(() => use(port))
-  })
 }
 
 // Kinesalite never answers a call for an iterator at a time after which a shard has no record.
