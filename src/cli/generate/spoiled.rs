@@ -37,7 +37,7 @@ impl<G: Generate> Generate for Spoiled<G> {
     }
 }
 
-/// Makes the JSON object from `begin` on unreadable. It truncates it, removes a comma, inserts a byte that is not UTF-8, or replaces it
+/// Makes the JSON object from `begin` on unreadable. It truncates it, removes a comma, has a byte that is not UTF-8 for a quote, or replaces it
 /// by an error page of a proxy.
 pub fn spoil_json(random: &mut Random, out: &mut Vec<u8>, begin: usize) {
     let len = out.len() - begin;
@@ -48,7 +48,7 @@ pub fn spoil_json(random: &mut Random, out: &mut Vec<u8>, begin: usize) {
             None => out.truncate(begin + len / 2),
         },
         2 => {
-            let text = out[begin..].windows(3).rposition(|w| w == b"\":\"").map_or(1, |p| p + 3);
+            let text = out[begin..].windows(3).rposition(|w| w == b"\":\"").map_or(1, |p| p + 2);
             out[begin + text] = 0xff;
         }
         _ => {

@@ -168,7 +168,8 @@ fn key_of(record: &[u8], field: &str) -> Option<Vec<u8>> {
     }
 }
 
-#[cfg(all(test, any(feature = "kafka", feature = "kinesis")))]
+#[cfg(any(feature = "kafka", feature = "kinesis"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -77,7 +77,7 @@ struct FileEnumerator {
     patience: Duration,
     /// The directory when the job was started, for the first scan. A file that appears later is new.
     at_start: Option<Vec<Found>>,
-    /// The files that were ready when the drain began.
+    /// Files that were ready when the job or its drain began.
     ready: Vec<(String, FileStamp)>,
     trouble: Option<String>,
     clock: Time,
@@ -137,7 +137,10 @@ impl SplitEnumerator for FileEnumerator {
             self.watch.last_ms = self.clock.now();
         }
         let dir = self.watch.files.dir.display().to_string();
-        self.scan().map_err(|e| Error::source(format!("files of {dir}"), format!("the directory cannot be read: {e}")))?;
+        // After a restart an object is ready at once.
+        let scan = self.scan();
+        let scan = scan.map_err(|e| Error::source(format!("files of {dir}"), format!("the directory cannot be read: {e}")))?;
+        self.ready = scan.ready;
         self.cleaner.as_mut().map_or(Ok(()), Cleaner::start)?;
         Ok(Vec::new())
     }
@@ -189,7 +192,8 @@ impl SplitEnumerator for FileEnumerator {
     }
 
     fn begin_drain(&mut self) -> Duration {
-        self.ready = self.scan().map_or_else(|_| Vec::new(), |scan| scan.ready);
+        let ready = self.scan().map_or_else(|_| Vec::new(), |scan| scan.ready);
+        self.ready.extend(ready);
         self.watch.begin_drain(self.clock.now())
     }
 
