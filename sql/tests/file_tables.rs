@@ -171,7 +171,9 @@ fn a_source_cleans_files_that_no_restart_reads_again() {
             let reader = if how == "archive" { reader.option("sourceArchiveDir", archive.display()) } else { reader };
             reader.text(&from)
         });
-        session.sql("select value from rows order by value").unwrap().collect::<String>().unwrap()
+        // A run may end without a batch, and then there is no table.
+        let rows = session.table("rows").map(|_| session.sql("select value from rows order by value").unwrap());
+        rows.map_or_else(|_| Vec::new(), |rows| rows.collect::<String>().unwrap())
     };
     let [a, b] = ["a", "b"].map(|name| input.join(name));
     put(&input, "a", "to\nbe\n");

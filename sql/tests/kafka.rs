@@ -74,7 +74,7 @@ fn rows_go_to_the_topics_of_their_column_with_headers() {
     let copy = format!(
         "{}{}CREATE VIEW words AS SELECT cast(value AS STRING) AS word FROM words_in;
          INSERT INTO words_out SELECT word AS value, concat('{}', substr(word, 1, 1)) AS topic,
-             array(named_struct('key', 'unit', 'value', cast('words' AS BINARY))) AS headers FROM words;",
+             array(named_struct('key', 'unit', 'value', 'words')) AS headers FROM words;",
         table("words_in", &format!(", subscribe '{}', startingOffsets 'earliest'", topic("in"))),
         table("words_out", ", sink.delivery-guarantee 'exactly-once'"),
         topic(""),
