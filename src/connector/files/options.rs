@@ -181,7 +181,8 @@ impl TextFileSource {
     ///   not read, stay.
     ///
     /// # Errors
-    /// At the start: an archive that is inside the directory, or on another file system; a directory whose files a `_spark_metadata` names.
+    /// At the start: an archive that is inside the directory, or on another file system; a directory whose files a `_spark_metadata` names;
+    /// a prefix of a bucket, whose objects a lifecycle rule of the bucket deletes.
     ///
     /// ```
     /// use tidemill::prelude::*;

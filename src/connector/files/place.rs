@@ -88,7 +88,7 @@ impl Place {
             Place::Bucket(_) if *how == CleanSource::Off => Ok(CleanSource::Off),
             #[cfg(feature = "object-store")]
             Place::Bucket(listing) => Err(format!(
-                "clean_source: the job does not delete or move the objects of {}; a lifecycle rule of the bucket does",
+                "clean_source is {how:?}: the job does not delete or move the objects of {}; leave it out, and use a lifecycle rule of the bucket",
                 listing.root().display()
             )),
         }
@@ -164,8 +164,11 @@ mod tests {
             let place = Place::of(Path::new("s3://bucket/in/"), false).unwrap().by_log(true);
             assert_eq!((place.root(), place.has_log()), (Path::new("s3://bucket/in"), false));
             assert_eq!(place.cleaning(&CleanSource::Off), Ok(CleanSource::Off));
-            let e = place.cleaning(&CleanSource::Delete).unwrap_err();
-            assert!(e.contains("s3://bucket/in; a lifecycle rule of the bucket does"), "{e}");
+            for (how, value) in [(CleanSource::Delete, "Delete"), (CleanSource::Archive("/old".into()), "Archive(\"/old\")")] {
+                let e = place.cleaning(&how).unwrap_err();
+                assert!(e.starts_with(&format!("clean_source is {value}: ")), "{e}");
+                assert!(e.contains("s3://bucket/in; leave it out, and use a lifecycle rule of the bucket"), "{e}");
+            }
         }
     }
 }

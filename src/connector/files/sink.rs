@@ -90,7 +90,8 @@ impl TextFileSink {
     /// `spark.read.text("out")` for the prefix `out/words`. [`FileStreamSinkLog`] is that log, and says what it costs. Default: there is none.
     ///
     /// A batch is in the log after its `_SUCCESS` is there, before the next batch is written. With a checkpoint directory it is there exactly
-    /// once, whatever is killed. No other output may write below the same directory with a log. A replay writes none.
+    /// once, whatever is killed. No other output may write below the same directory with a log. A replay writes none,
+    /// and a bucket has none: a prefix in S3 is an error at the start.
     ///
     /// ```
     /// use tidemill::connector::files::sink_log::FileStreamSinkLog;
@@ -252,7 +253,8 @@ impl<'s, T: 'static> DStream<'s, T> {
             }
             #[cfg(feature = "object-store")]
             Target::Bucket(folder) => {
-                if sink.metadata_log {
+                // A replay writes no log anywhere.
+                if is_own && sink.metadata_log {
                     let problem =
                         format!("metadata_log: no log is written into a bucket, and the prefix is {}; leave it out", folder.url);
                     graph.report(operator, problem);
@@ -776,10 +778,15 @@ mod tests {
             rows.save_as_text_files(below.join("file/x/out"), "");
             rows.save_as_text_files("", "a/b");
             rows.save_as_text_files("hdfs://name/out", "");
+            rows.save_as_text_files_with(TextFileSink::new("s3://bucket/out/words").metadata_log());
             Ok(())
         });
         let e = job.err().unwrap().to_string();
-        for names in ["file is not a directory", "prefix is empty", "suffix \"a/b\"", "prefix hdfs://name/out is a URL"] {
+        let in_s3 = match cfg!(feature = "object-store") {
+            true => "metadata_log: no log is written into a bucket, and the prefix is s3://bucket/out/words; leave it out",
+            false => "--features object-store",
+        };
+        for names in ["file is not a directory", "prefix is empty", "suffix \"a/b\"", "prefix hdfs://name/out is a URL", in_s3] {
             assert!(e.contains(names), "{names}: {e}");
         }
     }
