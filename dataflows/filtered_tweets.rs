@@ -9,7 +9,7 @@
 //!     --domains domains --to matches
 //! ```
 //!
-//! A tweet matches if its text has one of the terms, it is no retweet, and it links to one of the domains. The file of domains is read again when it
+//! A tweet matches if its text has one of the terms, it links to one of the domains, and it is not a retweet. The file of domains is read again when it
 //! changes: write a new version elsewhere and move it in. Matches go to a topic. Tallies of the batch and of the last hour are printed.
 
 use std::collections::BTreeSet;
