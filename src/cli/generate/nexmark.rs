@@ -37,7 +37,7 @@ const CITIES: &[&str] =
 const ITEMS: &[&str] = &["lamp", "clock", "chair", "atlas", "violin", "camera", "kettle", "compass", "globe", "radio"];
 
 /// Somebody who opens auctions and bids.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are those of the benchmark")]
 pub struct Person {
     pub id: i64,
@@ -52,7 +52,7 @@ pub struct Person {
 }
 
 /// An item that is for sale.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are those of the benchmark")]
 pub struct Auction {
     pub id: i64,
@@ -71,7 +71,7 @@ pub struct Auction {
 }
 
 /// An offer for an item.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are those of the benchmark")]
 pub struct Bid {
     /// The id of an auction.
@@ -95,6 +95,26 @@ pub enum Event {
     Bid(Bid),
 }
 
+/// An event that its generator has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names are those of the benchmark")]
+pub enum EventRef<'a> {
+    Person(&'a Person),
+    Auction(&'a Auction),
+    Bid(&'a Bid),
+}
+
+impl EventRef<'_> {
+    /// The event, to keep.
+    pub fn to_owned(self) -> Event {
+        match self {
+            EventRef::Person(person) => Event::Person(person.clone()),
+            EventRef::Auction(auction) => Event::Auction(auction.clone()),
+            EventRef::Bid(bid) => Event::Bid(bid.clone()),
+        }
+    }
+}
+
 /// Letters that texts of no meaning are cut from.
 const LETTERS: usize = 1 << 14;
 
@@ -107,6 +127,10 @@ pub struct Nexmark {
     next: u64,
     /// When the first event was.
     began: Option<u64>,
+    /// The last event of each kind: their memory is used again.
+    person: Person,
+    auction: Auction,
+    bid: Bid,
 }
 
 impl Nexmark {
@@ -114,7 +138,8 @@ impl Nexmark {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let letters = (0..LETTERS).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
-        Nexmark { seed, random, letters, next: 0, began: None }
+        let (person, auction, bid) = Default::default();
+        Nexmark { seed, random, letters, next: 0, began: None, person, auction, bid }
     }
 
     /// Goes to the event of this number, so that several generators can make the events of one house. The first event was at `began_ms`.
@@ -125,20 +150,38 @@ impl Nexmark {
 
     /// The next event. `at_ms` is when it happens: milliseconds since the epoch, not less than those of the event before.
     pub fn event(&mut self, at_ms: u64) -> Event {
+        self.next_event(at_ms).to_owned()
+    }
+
+    /// The same, which is there until the event after it. It needs no memory of its own.
+    pub fn next_event(&mut self, at_ms: u64) -> EventRef<'_> {
         let number = self.next;
         self.next += 1;
         let began = *self.began.get_or_insert(at_ms);
         let time = at_ms as i64 * 1_000;
         match number % EPOCH {
-            0 => Event::Person(self.person(number / EPOCH, time)),
+            0 => {
+                let mut person = std::mem::take(&mut self.person);
+                self.fill_person(number / EPOCH, time, &mut person);
+                self.person = person;
+                EventRef::Person(&self.person)
+            }
             place if place <= AUCTIONS => {
                 // An auction ends after about as long as the auctions in flight take to come.
                 let events = AUCTIONS_IN_FLIGHT * EPOCH / AUCTIONS;
                 let horizon = ((at_ms - began) as f64 / number as f64 * events as f64) as u64;
                 let length = 1 + self.below(2 * horizon.max(1));
-                Event::Auction(self.auction(number, time, length as i64 * 1_000))
+                let mut auction = std::mem::take(&mut self.auction);
+                self.fill_auction(number, time, length as i64 * 1_000, &mut auction);
+                self.auction = auction;
+                EventRef::Auction(&self.auction)
             }
-            _ => Event::Bid(self.bid(number, time)),
+            _ => {
+                let mut bid = std::mem::take(&mut self.bid);
+                self.fill_bid(number, time, &mut bid);
+                self.bid = bid;
+                EventRef::Bid(&self.bid)
+            }
         }
     }
 
@@ -163,53 +206,45 @@ impl Nexmark {
     }
 
     /// Letters that make a row of `bytes` on average. It has `used` bytes already.
-    fn extra(&mut self, bytes: usize, used: usize) -> String {
+    fn extra(&mut self, bytes: usize, used: usize, extra: &mut String) {
         let mean = bytes.saturating_sub(used);
         let length = mean - mean / 5 + self.random.below(2 * (mean / 5) + 1);
         let begin = self.random.below(LETTERS - length);
-        self.letters[begin..begin + length].to_owned()
+        replace(extra, &[&self.letters[begin..begin + length]]);
     }
 
-    fn person(&mut self, id: u64, date_time: i64) -> Person {
+    fn fill_person(&mut self, id: u64, date_time: i64, person: &mut Person) {
         let (first, last) = (self.random.one_of(FIRST_NAMES), self.random.one_of(LAST_NAMES));
         let card: Vec<String> = (0..4).map(|_| format!("{:04}", self.random.below(10_000))).collect();
-        let mut person = Person {
-            id: (FIRST_ID + id) as i64,
-            name: format!("{first} {last}"),
-            email_address: format!("{}.{}@mail.example", first.to_lowercase(), last.to_lowercase()),
-            credit_card: card.join(" "),
-            city: self.random.one_of(CITIES).to_owned(),
-            state: self.random.one_of(STATES).to_owned(),
-            date_time,
-            extra: String::new(),
-        };
+        person.id = (FIRST_ID + id) as i64;
+        replace(&mut person.name, &[first, " ", last]);
+        replace(&mut person.email_address, &[&first.to_lowercase(), ".", &last.to_lowercase(), "@mail.example"]);
+        person.credit_card = card.join(" ");
+        replace(&mut person.city, &[self.random.one_of(CITIES)]);
+        replace(&mut person.state, &[self.random.one_of(STATES)]);
+        person.date_time = date_time;
         let used = 16 + person.name.len() + person.email_address.len() + person.credit_card.len() + person.city.len();
-        person.extra = self.extra(PERSON_BYTES, used + person.state.len());
-        person
+        self.extra(PERSON_BYTES, used + person.state.len(), &mut person.extra);
     }
 
-    fn auction(&mut self, number: u64, date_time: i64, length: i64) -> Auction {
+    fn fill_auction(&mut self, number: u64, date_time: i64, length: i64, auction: &mut Auction) {
         let (epoch, place) = (number / EPOCH, number % EPOCH);
         let hot = epoch / HOT_EVERY * HOT_EVERY;
         let seller = if self.one_in(4) { self.active(number) } else { hot };
         let (initial, item) = (self.price(), self.random.one_of(ITEMS));
-        let mut auction = Auction {
-            id: (FIRST_ID + epoch * AUCTIONS + place - 1) as i64,
-            item_name: item.to_owned(),
-            description: format!("{item} of {} years", self.random.below(100)),
-            initial_bid: initial,
-            reserve: initial + self.price(),
-            date_time,
-            expires: date_time + length,
-            seller: (FIRST_ID + seller) as i64,
-            category: FIRST_CATEGORY + self.random.below(CATEGORIES) as i64,
-            extra: String::new(),
-        };
-        auction.extra = self.extra(AUCTION_BYTES, 56 + auction.item_name.len() + auction.description.len());
-        auction
+        auction.id = (FIRST_ID + epoch * AUCTIONS + place - 1) as i64;
+        replace(&mut auction.item_name, &[item]);
+        auction.description = format!("{item} of {} years", self.random.below(100));
+        auction.initial_bid = initial;
+        auction.reserve = initial + self.price();
+        auction.date_time = date_time;
+        auction.expires = date_time + length;
+        auction.seller = (FIRST_ID + seller) as i64;
+        auction.category = FIRST_CATEGORY + self.random.below(CATEGORIES) as i64;
+        self.extra(AUCTION_BYTES, 56 + auction.item_name.len() + auction.description.len(), &mut auction.extra);
     }
 
-    fn bid(&mut self, number: u64, date_time: i64) -> Bid {
+    fn fill_bid(&mut self, number: u64, date_time: i64, bid: &mut Bid) {
         let epoch = number / EPOCH;
         let auctions = (epoch + 1) * AUCTIONS;
         let auction = match self.one_in(2) {
@@ -218,47 +253,63 @@ impl Nexmark {
         };
         // The hot bidder is not the hot seller, who is the person before.
         let bidder = if self.one_in(4) { self.active(number) } else { (epoch / HOT_EVERY * HOT_EVERY + 1).min(epoch) };
-        let mut url = "https://www.nexmark.example".to_owned();
-        for _ in 0..3 {
-            url.push('/');
-            (0..3).for_each(|_| url.push(char::from(b'a' + self.random.below(26) as u8)));
+        let mut path = *b"/___/___/___";
+        for letter in path.iter_mut().filter(|letter| **letter == b'_') {
+            *letter = b'a' + self.random.below(26) as u8;
         }
-        url.push_str("/item.htm?query=1");
-        let channel = match self.one_in(2) {
-            true => self.random.one_of(HOT_CHANNELS).to_owned(),
+        let path = str::from_utf8(&path).unwrap_or_default();
+        replace(&mut bid.url, &["https://www.nexmark.example", path, "/item.htm?query=1"]);
+        match self.one_in(2) {
+            true => replace(&mut bid.channel, &[self.random.one_of(HOT_CHANNELS)]),
             false => {
                 let channel = self.random.below(CHANNELS);
+                replace(&mut bid.channel, &["channel-"]);
+                push_number(&mut bid.channel, channel);
                 // A tenth of the links does not say it.
                 if !self.one_in(10) {
-                    url.push_str(&format!("&channel_id={channel}"));
+                    bid.url.push_str("&channel_id=");
+                    push_number(&mut bid.url, channel);
                 }
-                format!("channel-{channel}")
             }
-        };
-        let mut bid = Bid {
-            auction: (FIRST_ID + auction) as i64,
-            bidder: (FIRST_ID + bidder) as i64,
-            price: self.price(),
-            channel,
-            url,
-            date_time,
-            extra: String::new(),
-        };
-        bid.extra = self.extra(BID_BYTES, 32 + bid.channel.len());
-        bid
+        }
+        bid.auction = (FIRST_ID + auction) as i64;
+        bid.bidder = (FIRST_ID + bidder) as i64;
+        bid.price = self.price();
+        bid.date_time = date_time;
+        self.extra(BID_BYTES, 32 + bid.channel.len(), &mut bid.extra);
     }
 }
 
+/// Makes a text of these parts, in the memory that it has.
+fn replace(text: &mut String, parts: &[&str]) {
+    text.clear();
+    parts.iter().for_each(|part| text.push_str(part));
+}
+
+/// Appends a number. Formatting would take most of the time of an event.
+fn push_number(text: &mut String, mut number: usize) {
+    let (mut digits, mut begin) = ([0; 20], 20);
+    loop {
+        begin -= 1;
+        digits[begin] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.push_str(str::from_utf8(&digits[begin..]).unwrap_or_default());
+}
+
 /// Appends an event as the JSON that programs of the benchmark read. No text of an event needs an escape.
-fn write_json(event: &Event, out: &mut Vec<u8>) {
+fn write_json(event: EventRef<'_>, out: &mut Vec<u8>) {
     let time = |micros: &i64| date((*micros / 1_000) as u64, "%Y-%m-%dT%H:%M:%S%.3fZ");
     let written = match event {
-        Event::Person(Person { id, name, email_address, credit_card, city, state, date_time, extra }) => write!(
+        EventRef::Person(Person { id, name, email_address, credit_card, city, state, date_time, extra }) => write!(
             out,
             r#"{{"event_type":0,"person":{{"id":{id},"name":"{name}","emailAddress":"{email_address}","creditCard":"{credit_card}","city":"{city}","state":"{state}","dateTime":"{}","extra":"{extra}"}}}}"#,
             time(date_time)
         ),
-        Event::Auction(Auction {
+        EventRef::Auction(Auction {
             id,
             item_name,
             description,
@@ -275,7 +326,7 @@ fn write_json(event: &Event, out: &mut Vec<u8>) {
             time(date_time),
             time(expires)
         ),
-        Event::Bid(Bid { auction, bidder, price, channel, url, date_time, extra }) => write!(
+        EventRef::Bid(Bid { auction, bidder, price, channel, url, date_time, extra }) => write!(
             out,
             r#"{{"event_type":2,"bid":{{"auction":{auction},"bidder":{bidder},"price":{price},"channel":"{channel}","url":"{url}","dateTime":"{}","extra":"{extra}"}}}}"#,
             time(date_time)
@@ -287,7 +338,7 @@ fn write_json(event: &Event, out: &mut Vec<u8>) {
 
 impl Generate for Nexmark {
     fn write(&mut self, at_ms: u64, out: &mut Vec<u8>) {
-        write_json(&self.event(at_ms), out);
+        write_json(self.next_event(at_ms), out);
     }
 
     fn write_spoiled(&mut self, at_ms: u64, out: &mut Vec<u8>) {
@@ -337,6 +388,17 @@ mod tests {
         let mut by_bidder = BTreeMap::<i64, usize>::new();
         bids.iter().for_each(|bid| *by_bidder.entry(bid.bidder).or_default() += 1);
         assert!(by_bidder.values().max() > Some(&3_000), "hot bidders: {by_bidder:?}");
+    }
+
+    #[test]
+    fn an_event_is_the_same_without_memory_of_its_own() {
+        let mut nexmark = Nexmark::new(3);
+        for (number, event) in (0..).zip(events(5_000)) {
+            assert_eq!(nexmark.next_event(1_000 + number / 10).to_owned(), event);
+        }
+        let mut text = String::new();
+        [0, 7, 10, 9_999, usize::MAX].into_iter().for_each(|number| push_number(&mut text, number));
+        assert_eq!(text, format!("07109999{}", usize::MAX));
     }
 
     #[test]
