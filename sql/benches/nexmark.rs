@@ -1,7 +1,7 @@
 //! NEXMark as SQL: how many events a second each query takes, from a generator on the workers to an output that drops the rows.
 //! `scripts/bench nexmark [--peers flink]` runs it: `nexmark [--quick] [--pairs=N] [QUERY]...`. Flink's half is benches/peers/flink/Nexmark.java.
 //!
-//! The workers generate the events as rows, so their cost is part of all figures: q0 shows it. 10,000 events are a second of event
+//! The workers generate the events as record batches, so their cost is part of all figures: q0 shows it. 10,000 events are a second of event
 //! time. Queries whose result changes have mode Update; windows leave when they are final.
 
 #[allow(dead_code, reason = "other benchmarks use the rest")]
@@ -10,17 +10,23 @@ mod results;
 #[allow(dead_code, reason = "other benchmarks use the rest")]
 #[path = "../../benches/shared.rs"]
 mod shared;
+#[path = "../nexmark/columns.rs"]
+mod columns;
 #[path = "../nexmark/tables.rs"]
 mod tables;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use tidemill::cli::generate::{BEGIN_MS, Nexmark};
+use tidemill::cli::generate::BEGIN_MS;
 use tidemill::prelude::*;
 use tidemill_sql::{OutputMode, StreamingQueries};
 
+/// The allocator of the programs.
+#[global_allocator]
+static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Events that one call generates.
-const CHUNK: u64 = 500;
+const CHUNK: u64 = 5_000;
 /// Events of a batch.
 const BATCH: u64 = 50_000;
 /// Events in a millisecond of event time.
@@ -51,15 +57,10 @@ fn run(query: &'static str, text: &'static str, workers: u16, events: u64) -> Ra
     let job = StreamingContext::builder("nexmark", millis(1)).without_checkpoint().without_logging().workers(workers);
     let own = session.clone();
     let queries = StreamingQueries::start(&session, job, move |ssc| {
-        let mut nexmark = Nexmark::new(7);
         // Each chunk is made where it is used.
         let chunks = ssc.queue_stream(&queue).repartition(workers.into());
-        let events = chunks.flat_map(move |chunk| {
-            nexmark.seek(chunk * CHUNK, BEGIN_MS);
-            (chunk * CHUNK..(chunk + 1) * CHUNK).map(|n| nexmark.event(BEGIN_MS + n / PER_MS)).collect::<Vec<_>>()
-        });
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
-        let frame = tables::streams(&own, &events, move |_| now())?.sql(text)?;
+        let frame = columns::streams(&own, &chunks, (CHUNK, BEGIN_MS, PER_MS), now)?.sql(text)?;
         let windows = matches!(query, "q5" | "q7" | "q8" | "q11" | "q12");
         let mode = if frame.changes()? && !windows { OutputMode::Update } else { OutputMode::Append };
         frame.write_stream().format("noop").output_mode(mode).query_name("query").start(ssc)?;

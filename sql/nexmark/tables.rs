@@ -26,7 +26,7 @@ pub const QUERIES: [(&str, &str); 23] = queries!(
 );
 
 /// How late events may come.
-const LATE: &str = "4 seconds";
+pub const LATE: &str = "4 seconds";
 
 /// A session with the table of q13 and the function of q14.
 pub fn session() -> Result<TableSession> {
@@ -38,6 +38,7 @@ pub fn session() -> Result<TableSession> {
 }
 
 /// The tables `person`, `auction`, `bid` and `arrival` over a stream of events. `read`: when a bid was read.
+#[allow(dead_code, reason = "the benchmark has columns")]
 pub fn streams<'s>(
     session: &TableSession,
     events: &DStream<'s, Event>,

@@ -12,6 +12,8 @@ use tidemill::testing::{run, run_handed_over};
 use tidemill_sql::arrow::array::RecordBatch;
 use tidemill_sql::{DataFrame, OutputMode, TableSession};
 
+#[path = "../nexmark/columns.rs"]
+mod columns;
 #[path = "../nexmark/tables.rs"]
 mod tables;
 #[allow(dead_code, reason = "other test programs use the rest")]
@@ -123,6 +125,45 @@ fn events() -> impl Strategy<Value = Vec<Vec<Event>>> {
         cuts.sort_unstable();
         cuts.windows(2).map(|cut| events[cut[0]..cut[1]].to_vec()).collect()
     })
+}
+
+/// The benchmark reads record batches, and the other tests rows.
+#[test]
+fn the_columns_of_the_benchmark_are_the_same_events() {
+    const CHUNK: u64 = 500;
+    let mut nexmark = Nexmark::new(7);
+    let events: Vec<Event> = (0..3)
+        .flat_map(|part| {
+            nexmark.seek(part * CHUNK, 1_000);
+            (part * CHUNK..(part + 1) * CHUNK).map(|number| nexmark.event(1_000 + number / 10)).collect::<Vec<_>>()
+        })
+        .collect();
+    let rows = tables::rows(&events, |_| 7_000_000).unwrap();
+    let queries = [
+        "select id, name, email_address, credit_card, city, state, date_time, extra from person",
+        "select id, item_name, description, initial_bid, reserve, date_time, expires, seller, category, extra from auction",
+        "select auction, bidder, price, channel, url, date_time, extra from bid",
+        "select bidder, read_time from arrival",
+    ];
+    for query in queries {
+        for workers in [1, 2] {
+            let seen = Seen::default();
+            let log = seen.clone();
+            drop(run(workers, vec![vec![0, 1], vec![2]], move |parts: &DStream<'_, u64>| {
+                let tables = columns::streams(&tables::session().unwrap(), parts, (CHUNK, 1_000, 10), || 7_000_000).unwrap();
+                let log = log.clone();
+                let keep = move |time: BatchTime, table: DataFrame| {
+                    log.lock().unwrap().insert(time.millis(), shown(&table.record_batches()?));
+                    Ok(())
+                };
+                tables.sql(query).unwrap().foreach_batch(OutputMode::Append, keep).unwrap();
+                parts.map(|_| 0)
+            }));
+            let mut all: Vec<String> = std::mem::take(&mut *seen.lock().unwrap()).into_values().flatten().collect();
+            all.sort();
+            assert_eq!(all, shown(&rows.sql(query).unwrap().record_batches().unwrap()), "{query} at {workers} workers");
+        }
+    }
 }
 
 proptest! {

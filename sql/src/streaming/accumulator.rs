@@ -4,7 +4,7 @@
 //! the result does not depend on the number of workers. Sums of doubles are an exception: they depend on the order of batches in their last
 //! digits. An aggregate that does not add up contributes its rows: see `from_rows`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array};
@@ -14,6 +14,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::AggregateFunction;
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 use tidemill::prelude::F64;
 
@@ -171,25 +172,30 @@ impl Accumulator {
                 counts.into_iter().map(Part::Count).collect()
             }
             Kind::CountDistinct => {
-                let (mut sets, encoded) =
-                    (vec![BTreeSet::new(); n], self.codec.encode(std::slice::from_ref(values), values.len())?);
-                rows().for_each(|(row, group)| {
-                    sets[*group].insert(encoded[row].clone());
-                });
-                sets.into_iter().map(Part::Values).collect()
+                let encoded = self.codec.bytes(std::slice::from_ref(values), values.len())?;
+                // Most values come many times: each is kept once, and the sets are made of them all at once.
+                let mut seen: HashSet<(usize, &[u8]), RandomState> = HashSet::default();
+                let mut once = vec![Vec::new(); n];
+                for (row, group) in rows() {
+                    if seen.insert((*group, encoded.bytes(row))) {
+                        once[*group].push(Row::of(encoded.bytes(row)));
+                    }
+                }
+                once.into_iter().map(|values| Part::Values(values.into_iter().collect())).collect()
             }
             Kind::Least | Kind::Largest => {
-                let encoded = self.codec.encode(std::slice::from_ref(values), values.len())?;
-                let mut best: Vec<Option<&Row>> = vec![None; n];
+                let encoded = self.codec.bytes(std::slice::from_ref(values), values.len())?;
+                let mut best: Vec<Option<&[u8]>> = vec![None; n];
+                let least = matches!(self.kind, Kind::Least);
                 for (row, group) in rows() {
-                    let (new, old) = (&encoded[row], &mut best[*group]);
-                    let better = |old: &Row| if matches!(self.kind, Kind::Least) { new < old } else { new > old };
+                    let (new, old) = (encoded.bytes(row), &mut best[*group]);
+                    let better = |old: &[u8]| if least { new < old } else { new > old };
                     if old.is_none_or(better) {
                         *old = Some(new);
                     }
                 }
                 let part = if matches!(self.kind, Kind::Least) { Part::Least } else { Part::Largest };
-                best.into_iter().map(|row| part(row.cloned())).collect()
+                best.into_iter().map(|row| part(row.map(Row::of))).collect()
             }
             Kind::Rows(_) | Kind::User(_) => unreachable!("both have left above"),
             Kind::Spread { .. } => {
@@ -204,23 +210,25 @@ impl Accumulator {
                     sums.into_iter().map(|(sum, n)| Part::Double(F64::from(sum), n)).collect()
                 }
                 kind => {
-                    let value: Box<dyn Fn(usize) -> i128> = match kind {
+                    let mut sums = vec![(0_i128, 0); n];
+                    let mut each = |value: &dyn Fn(usize) -> i128| {
+                        rows().for_each(|(row, group)| add(&mut sums[*group], value(row), i128::wrapping_add));
+                    };
+                    match kind {
                         DataType::Int64 => {
-                            let values = values.as_primitive::<Int64Type>().clone();
-                            Box::new(move |row| values.value(row).into())
+                            let values = values.as_primitive::<Int64Type>();
+                            each(&|row| values.value(row).into());
                         }
                         DataType::UInt64 => {
-                            let values = values.as_primitive::<UInt64Type>().clone();
-                            Box::new(move |row| values.value(row).into())
+                            let values = values.as_primitive::<UInt64Type>();
+                            each(&|row| values.value(row).into());
                         }
                         DataType::Decimal128(..) => {
-                            let values = values.as_primitive::<Decimal128Type>().clone();
-                            Box::new(move |row| values.value(row))
+                            let values = values.as_primitive::<Decimal128Type>();
+                            each(&|row| values.value(row));
                         }
                         other => return Err(DataFusionError::Plan(format!("a sum of {other} cannot be kept up to date"))),
-                    };
-                    let mut sums = vec![(0_i128, 0); n];
-                    rows().for_each(|(row, group)| add(&mut sums[*group], value(row), i128::wrapping_add));
+                    }
                     sums.into_iter().map(|(sum, n)| Part::Whole(sum, n)).collect()
                 }
             },

@@ -2,9 +2,11 @@
 
 use std::rc::Rc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::logical_expr::{Aggregate, Expr};
 
 use super::accumulator::Part;
+use super::batches::{Batches, each};
 use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::explain::Kept;
@@ -12,7 +14,6 @@ use super::grouping_sets::unioned;
 use super::groups::Groups;
 use super::narrow::Narrow;
 use super::render::{Rendered, Renderer, Result, Windows, schema};
-use super::tables::Columnar;
 use super::time_window::call;
 use super::window_origin::{Origin, inlined, origin};
 
@@ -40,8 +41,8 @@ impl<'s> Renderer<'_, 's> {
             let (state, grows) = of_each.keeps(leave);
             Kept::of(&format!("{state} for each group"), grows)
         };
-        let closed = plan.group_expr.iter().any(|e| matches!(origin(e, &plan.input), Origin::Closed));
-        let mut input = self.inner().render(&plan.input)?;
+        let closed = plan.group_expr.iter().any(|e| matches!(origin(e, &plan.input), Origin::Closed(_)));
+        let mut input = self.growing(self.inner().render(&plan.input)?, &plan.input)?;
         for time in plan.group_expr.iter().filter_map(call) {
             // A row without a time is in no window.
             let condition = Expr::IsNotNull(Box::new(time?.1.clone()));
@@ -50,16 +51,15 @@ impl<'s> Renderer<'_, 's> {
         let (by_key, back) = match input {
             Rendered::Growing(source, narrow) => {
                 let of = groups.clone();
-                let parts = source.parts(&self.asked(), Rc::new(move |batch| of.parts(&narrow.run(batch)?)));
+                let parts = each(&source, &self.asked(), move |batch| of.parts(&narrow.run(batch)?));
                 if closed && self.windows == Windows::Final {
                     // All rows of a window are there in the batch that closes it.
                     self.keeps(&verb, Kept::NOTHING);
-                    let codec = Rc::new(Codec::new(output)?);
-                    let (encode, query) = (codec.clone(), self.query.to_owned());
+                    let query = self.query.to_owned();
                     let stream = parts
                         .reduce_by_key(merge.reduced())
-                        .map_partitions(move |rows: Vec<(Row, Vec<Part>)>| encoded(&query, &groups, &encode, &rows));
-                    return Ok(Rendered::Growing(Rc::new(Columnar::encoded(stream, codec)), Narrow::default()));
+                        .map_partitions(move |rows: Vec<(Row, Vec<Part>)>| [results(&query, &groups, &rows)]);
+                    return Ok(Rendered::Growing(Rc::new(Batches(stream)), Narrow::default()));
                 }
                 if plan.aggr_expr.is_empty() {
                     // A group is its row, and stays.
@@ -83,15 +83,14 @@ impl<'s> Renderer<'_, 's> {
         };
         let (codec, query) = (Codec::new(output)?, self.query.to_owned());
         let results = by_key.map_vectorized(move |rows: Vec<(Row, Vec<Part>)>| {
-            encoded(&query, &groups, &codec, &rows).into_iter().map(Some).collect()
+            codec.encoded(&results(&query, &groups, &rows)).into_iter().map(Some).collect()
         });
         Ok(Rendered::Changing(results, back))
     }
 }
 
-/// The rows of groups, as bytes. A result that cannot be computed ends the job: the engine reports the panic with verb, worker and batch.
-fn encoded(query: &str, groups: &Groups, codec: &Codec, rows: &[(Row, Vec<Part>)]) -> Vec<Row> {
+/// The rows of groups. A result that cannot be computed ends the job: the engine reports the panic with verb, worker and batch.
+fn results(query: &str, groups: &Groups, rows: &[(Row, Vec<Part>)]) -> RecordBatch {
     let all: Vec<(&Row, &Vec<Part>)> = rows.iter().map(|(key, parts)| (key, parts)).collect();
-    let results = groups.results(&all, &[]).and_then(|batch| Ok(codec.encode(batch.columns(), batch.num_rows())?));
-    results.unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace()))
+    groups.results(&all, &[]).unwrap_or_else(|e| panic!("{query}: {}", e.strip_backtrace()))
 }

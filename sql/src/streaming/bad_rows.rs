@@ -7,7 +7,7 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::error::DataFusionError;
 use tidemill::prelude::{BoxError, DStream, Data};
 
-use super::tables::{Asked, Step};
+use super::batches::Asked;
 
 /// A result of a step, or why a row has none. The one verb behind it takes it out.
 #[derive(Clone)]
@@ -17,17 +17,6 @@ impl<X> Tried<X> {
     pub(super) fn all(results: Vec<Result<X, String>>) -> Vec<Self> {
         results.into_iter().map(|x| Tried(RefCell::new(Some(x)))).collect()
     }
-}
-
-/// The results of a step over the rows of each partition. `batch` makes columns of rows.
-pub(super) fn tried<'s, T: Data, X: Data>(
-    rows: &DStream<'s, T>,
-    asked: &Asked<'_, 's>,
-    step: Step<X>,
-    batch: impl Fn(Vec<T>) -> RecordBatch + 'static,
-) -> DStream<'s, X> {
-    let query = asked.query.to_owned();
-    parted(&rows.map_partitions(move |rows: Vec<T>| Tried::all(attempt(&query, &*step, batch(rows)))), asked)
 }
 
 /// The results. The reasons of rows that have none become bad records.

@@ -2,44 +2,27 @@
 
 use std::rc::Rc;
 
+use datafusion::arrow::array::RecordBatch;
 use tidemill::prelude::{BadRecord, DStream};
 
-use super::accumulator::Part;
-use super::codec::{Codec, Row};
+use super::batches::{Batches, Late, Source};
+use super::codec::Codec;
 use super::frame::StreamingDataFrame;
-use super::groups::Timed;
 use super::join_time::Pairs;
 use super::render::Windows;
-use super::tables::{Asked, Columnar, Keyed, Late, Source, Step, Tagged};
 use crate::error::{Result, SqlError};
 
 /// Rows of a part that a watermark lets forget, with the late ones.
 pub(super) struct WithLate<'s> {
-    pub rows: Columnar<'s, Row>,
+    pub rows: Batches<'s>,
     pub late: Late<'s>,
     /// The pairs that the rows were made of, if they are those of a join by time.
     pub pairs: Option<Rc<dyn Pairs<'s> + 's>>,
 }
 
 impl<'s> Source<'s> for WithLate<'s> {
-    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
-        self.rows.rows(asked, step)
-    }
-
-    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
-        self.rows.parts(asked, step)
-    }
-
-    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed> {
-        self.rows.timed(asked, step)
-    }
-
-    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed> {
-        self.rows.keyed(asked, step)
-    }
-
-    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
-        self.rows.tagged(asked, step)
+    fn batches(&self) -> DStream<'s, RecordBatch> {
+        self.rows.batches()
     }
 
     fn pairs(&self) -> Option<Rc<dyn Pairs<'s> + 's>> {
@@ -103,7 +86,7 @@ impl<'s> StreamingDataFrame<'s> {
         let codec = Rc::new(Codec::new(&schema).map_err(|e| SqlError::new(&self.query, e))?);
         let thing = format!("late rows of {}", self.query);
         let (of, watermarks) = (("late rows", self.frame.logical_plan()), self.notes.borrow().watermarks.clone());
-        self.tables.of_source(&thing, of, watermarks, schema, Rc::new(Columnar::encoded(stream, codec)))
+        self.tables.of_source(&thing, of, watermarks, schema, Rc::new(Batches::encoded(&stream, codec)))
     }
 
     /// The rows that could not be computed: those in which a cast failed, a number was divided by zero, or a whole number overflowed. Also rows

@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 use tidemill::prelude::{Broadcast, DStream, StreamingContext};
 
 use super::bad_rows::{Tried, attempt, parted};
-use super::codec::{Codec, Row};
+use super::codec::Codec;
 use super::render::{Renderer, Result as Planned};
 use super::tables::{StreamTables, Table};
 use crate::error::{Result, SqlError};
@@ -154,22 +152,17 @@ impl<'s> Renderer<'_, 's> {
         Ok(first)
     }
 
-    /// What a step makes of the rows of each partition and the version of a file. Rows go in by the first codec and come out by the second.
+    /// What a step makes of the rows of each partition and the version of a file.
     pub(super) fn with_file(
         &self,
-        rows: &DStream<'s, Row>,
+        rows: &DStream<'s, RecordBatch>,
         file: &Broadcast<'s, RecordBatch>,
-        (from, to): (Rc<Codec>, Rc<Codec>),
         step: impl Fn(RecordBatch, Option<&RecordBatch>) -> Planned<RecordBatch> + 'static,
-    ) -> DStream<'s, Row> {
+    ) -> DStream<'s, RecordBatch> {
         let query = self.query.to_owned();
-        let each = rows.map_partitions_with_broadcast(file, move |rows: Vec<Row>, version| {
-            let joined = |batch: RecordBatch| -> std::result::Result<Vec<Row>, DataFusionError> {
-                let joined = step(batch, Some(version))?;
-                Ok(to.encode(joined.columns(), joined.num_rows())?)
-            };
-            let batch = from.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
-            Tried::all(attempt(&query, &joined, batch))
+        let each = rows.map_partitions_with_broadcast(file, move |batches: Vec<RecordBatch>, version| {
+            let joined = |batch| Ok(vec![step(batch, Some(version))?]);
+            batches.into_iter().flat_map(|batch| Tried::all(attempt(&query, &joined, batch))).collect::<Vec<_>>()
         });
         parted(&each, &self.asked())
     }

@@ -8,8 +8,8 @@ use datafusion::error::DataFusionError;
 use tidemill::prelude::{BoxError, Key, View};
 
 use super::bad_rows::attempt;
+use super::batches::Asked;
 use super::codec::{Codec, Row};
-use super::tables::Asked;
 
 /// The results of `f` for the rows of a view: one for each, `None` to leave it out. It gets many rows at once, as columns and as bytes.
 ///

@@ -7,16 +7,46 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_nu
 use datafusion::arrow::compute::interleave;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::row::{RowConverter, SortField};
+use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use serde::{Deserialize, Serialize};
 
 /// Values of some columns, in the encoding of `arrow::row`: two rows compare as their bytes do.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Row(Box<[u8]>);
 
+impl Row {
+    /// A row of bytes that a codec made.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Row(bytes.into())
+    }
+}
+
 impl fmt::Debug for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a row of {} bytes", self.0.len())
+    }
+}
+
+/// The rows of some columns as bytes in one piece of memory: what is compared and hashed, and seldom kept.
+pub(crate) struct Encoded {
+    /// `None`: without columns all rows are the same, the one group of an aggregate without keys.
+    rows: Option<Rows>,
+    len: usize,
+}
+
+impl Encoded {
+    /// The bytes of each row.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len).map(|row| self.bytes(row))
+    }
+
+    pub(crate) fn bytes(&self, row: usize) -> &[u8] {
+        self.rows.as_ref().map_or(&[], |rows| rows.row(row).data())
+    }
+
+    /// All rows, each to keep.
+    pub(crate) fn kept(&self) -> Vec<Row> {
+        self.iter().map(Row::of).collect()
     }
 }
 
@@ -50,12 +80,19 @@ impl Codec {
 
     /// One row for each row of the columns.
     pub(crate) fn encode(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Row>, ArrowError> {
-        // Without columns all rows are the same: the one group of an aggregate without keys.
-        if columns.is_empty() {
-            return Ok(vec![Row(Box::default()); rows]);
-        }
-        let encoded = self.converter.convert_columns(columns)?;
-        Ok(encoded.iter().map(|row| Row(row.as_ref().into())).collect())
+        Ok(self.bytes(columns, rows)?.kept())
+    }
+
+    /// The same, without memory of its own for each row.
+    pub(crate) fn bytes(&self, columns: &[ArrayRef], rows: usize) -> Result<Encoded, ArrowError> {
+        let converted = (!columns.is_empty()).then(|| self.converter.convert_columns(columns)).transpose()?;
+        Ok(Encoded { rows: converted, len: rows })
+    }
+
+    /// The rows of a record batch that has these columns.
+    pub(crate) fn encoded(&self, batch: &RecordBatch) -> Vec<Row> {
+        // Types were checked when the codec was made, and values of them have bytes.
+        self.encode(batch.columns(), batch.num_rows()).unwrap_or_else(|e| panic!("rows as bytes: {e}"))
     }
 
     pub(crate) fn decode<'r>(&self, rows: impl ExactSizeIterator<Item = &'r Row>) -> Result<RecordBatch, ArrowError> {

@@ -7,12 +7,12 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use tidemill::prelude::{DStream, State, StateSpec};
 
+use super::batches::{Batches, Keyed, each};
 use super::beside::WithLate;
 use super::codec::{Codec, Row};
 use super::frame::StreamingDataFrame;
 use super::identity::{identity, known};
 use super::render::{Rendered, Windows};
-use super::tables::{Columnar, Keyed, Step};
 use super::time_window::stamps;
 use super::watermark::Watermark;
 use crate::error::{Result, SqlError};
@@ -48,7 +48,7 @@ impl<'s> StreamingDataFrame<'s> {
         let rows = self.known_by(&step, || keyed.map(|(_, pair)| pair).map_with_state(StateSpec::function(first)));
         let stream = rows.map(|row| row);
         let schema = codec.schema().clone();
-        self.over(&step, schema, Rc::new(Columnar::encoded(stream, codec)))
+        self.over(&step, schema, Rc::new(Batches::encoded(&stream, codec)))
     }
 
     /// As [`StreamingDataFrame::drop_duplicates`], for rows whose times differ by at most the delay of the watermark. So a key is forgotten
@@ -96,7 +96,7 @@ impl<'s> StreamingDataFrame<'s> {
         });
         let schema = codec.schema().clone();
         let late = (schema.clone(), late);
-        self.over(&step, schema, Rc::new(WithLate { rows: Columnar::encoded(stream, codec), late, pairs: None }))
+        self.over(&step, schema, Rc::new(WithLate { rows: Batches::encoded(&stream, codec), late, pairs: None }))
     }
 
     /// Builds a step whose states are known by it and by this plan.
@@ -125,7 +125,7 @@ impl<'s> StreamingDataFrame<'s> {
         let codec = Rc::new(Codec::new(&schema).map_err(|e| fault(&e))?);
         let key = Codec::new(&Arc::new(schema.project(&keys).map_err(|e| fault(&e))?)).map_err(|e| fault(&e))?;
         let encode = codec.clone();
-        let step: Step<Keyed> = Rc::new(move |batch| {
+        let step = move |batch| {
             let batch: RecordBatch = narrow.run(batch)?;
             let by = key.encode(batch.project(&keys)?.columns(), batch.num_rows())?;
             let rows = encode.encode(batch.columns(), batch.num_rows())?;
@@ -134,7 +134,7 @@ impl<'s> StreamingDataFrame<'s> {
                 None => vec![None; batch.num_rows()],
             };
             Ok(times.into_iter().zip(by.into_iter().zip(rows)).collect())
-        });
-        Ok((source.keyed(&self.asked(), step), codec))
+        };
+        Ok((each(&source, &self.asked(), step), codec))
     }
 }

@@ -13,14 +13,16 @@ use serde::de::DeserializeOwned;
 use tidemill::connector::sink::Distribution;
 use tidemill::prelude::{BadRecord, BatchTime, BoxError, DStream, Data, Key, View};
 
+use super::batches::{Asked, Late, each};
 use super::codec::{Codec, Row};
 use super::explain::Notes;
 use super::grouped_window::kept_above;
+use super::identity::{identity, known};
 use super::output_modes::{OutputMode, remedy};
 use super::render::{Rendered, Renderer, Windows};
 use super::scalar_subquery::{joining, single};
 use super::sink::TableSink;
-use super::tables::{Asked, Late, Step, StreamTables, stable};
+use super::tables::{StreamTables, stable};
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};
 use crate::rows::Values;
@@ -59,11 +61,13 @@ pub(super) struct Rendering<'s> {
     pub watermarks: Vec<usize>,
 }
 
-/// The rows of a result, as bytes.
+/// The rows of a result.
 pub(super) enum Rows<'s> {
-    /// Rows that never change.
-    Growing(DStream<'s, Row>),
-    /// A result, and the part of the query that takes rows back; `None`: none does.
+    /// Rows that never change, as columns.
+    Growing(DStream<'s, RecordBatch>),
+    /// The same of a query that keeps them all anyway, and their result, if an output wants it.
+    Kept(DStream<'s, RecordBatch>, OnceCell<View<'s, Row>>),
+    /// A result as bytes, and the part of the query that takes rows back; `None`: none does.
     Changing(View<'s, Row>, Option<String>),
 }
 
@@ -129,6 +133,7 @@ impl<'s> StreamingDataFrame<'s> {
             notes: &self.notes,
             late: &self.late,
             errors: &self.errors,
+            built: &RefCell::default(),
         };
         Ok((renderer.render(&plan).map_err(fault)?, plan.schema().inner().clone()))
     }
@@ -142,12 +147,9 @@ impl<'s> StreamingDataFrame<'s> {
         let rows = match rendered {
             Rendered::Changing(view, back) => Rows::Changing(view, back),
             Rendered::Growing(source, narrow) => {
-                let codec = Rc::new(Codec::new(&schema).map_err(|e| SqlError::new(&self.query, e))?);
-                let step: Step<Row> = Rc::new(move |batch| {
-                    let batch = narrow.run(batch)?;
-                    Ok(codec.encode(batch.columns(), batch.num_rows())?)
-                });
-                Rows::Growing(source.rows(&self.asked(), step))
+                let kept = source.kept();
+                let batches = each(&source, &self.asked(), move |batch| Ok(vec![narrow.run(batch)?]));
+                if kept { Rows::Kept(batches, OnceCell::new()) } else { Rows::Growing(batches) }
             }
         };
         let watermarks = self.notes.borrow().watermarks.iter().copied().collect();
@@ -206,17 +208,12 @@ impl<'s> StreamingDataFrame<'s> {
     /// }, [vec!["TO".to_owned()], vec!["OR".to_owned()]]);
     /// ```
     pub fn stream<T: Data + DeserializeOwned>(&self) -> Result<DStream<'s, T>> {
-        let stream = match &self.rendered(Windows::Final)?.rows {
-            Rows::Growing(stream) => stream.clone(),
-            Rows::Changing(view, None) => view.append(),
-            Rows::Changing(_, Some(part)) => {
-                let reason =
-                    format!("{part} changes rows of this result, so it is not a stream of rows; use view(){}", remedy(part));
-                return Err(SqlError::new(&self.query, reason));
-            }
-        };
-        let typed = self.typed()?;
-        Ok(stream.map_partitions(move |rows: Vec<Row>| typed(rows)))
+        if let Rows::Changing(_, Some(part)) = &self.rendered(Windows::Final)?.rows {
+            let reason = format!("{part} changes rows of this result, so it is not a stream of rows; use view(){}", remedy(part));
+            return Err(SqlError::new(&self.query, reason));
+        }
+        let (values, query) = (Values::new(), self.query.clone());
+        self.columns_leaving(OutputMode::Append, move |batch| values.read(batch).unwrap_or_else(|e| panic!("{query}: {e}")))
     }
 
     /// The rows as a view of values of a type, with its output modes: for a query with aggregates. ORDER BY is the view's presentation
@@ -269,12 +266,26 @@ impl<'s> StreamingDataFrame<'s> {
     }
 
     fn typed_view<T: Key>(&self, windows: Windows) -> Result<View<'s, T>> {
-        let rows = self.rendered(windows)?;
-        let Rows::Changing(view, _) = &rows.rows else {
+        let Some(view) = self.result(windows)? else {
             return Err(SqlError::new(&self.query, "no row of this result ever changes, so a view would keep all; use stream()"));
         };
         let typed = self.typed()?;
         Ok(view.map_vectorized(move |rows| typed(rows).into_iter().map(Some).collect()))
+    }
+
+    /// The rows as a result that is kept up to date. `None`: the query would keep them for that alone.
+    pub(super) fn result(&self, windows: Windows) -> Result<Option<View<'s, Row>>> {
+        let rendering = self.rendered(windows)?;
+        let (batches, view) = match &rendering.rows {
+            Rows::Growing(_) => return Ok(None),
+            Rows::Changing(view, _) => return Ok(Some(view.clone())),
+            Rows::Kept(batches, view) => (batches, view),
+        };
+        let codec = Codec::new(&rendering.schema).map_err(|e| SqlError::new(&self.query, e))?;
+        let rows = move |batches: Vec<RecordBatch>| batches.iter().flat_map(|batch| codec.encoded(batch)).collect::<Vec<_>>();
+        let part = format!("rows of {}", identity(self.frame.logical_plan()));
+        let whole = || known(self.tables.context.get(), &part, || batches.map_partitions(rows).accumulate());
+        Ok(Some(view.get_or_init(whole).clone()))
     }
 
     /// Calls `f` with the rows of each batch as a table, in order, as `foreach_batch` of a stream does. The table belongs to the session that the

@@ -10,10 +10,11 @@ use datafusion::common::DFSchema;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
+use foldhash::fast::RandomState;
 use tidemill::prelude::{Key, View};
 
 use super::accumulator::{Accumulator, Part, function};
-use super::codec::{Codec, Row};
+use super::codec::{Codec, Encoded, Row};
 use super::held::Held;
 use super::narrow::{evaluate, physical, with_columns};
 use super::render::Result;
@@ -131,12 +132,12 @@ impl Groups {
     pub fn parts(&self, batch: &RecordBatch) -> Result<Vec<(Row, Vec<Part>)>> {
         let encoded = self.encoded(batch)?;
         let (groups, keys) = numbered(encoded.iter());
-        self.contributions(batch, &groups, keys.into_iter().cloned().collect())
+        self.contributions(batch, &groups, keys.into_iter().map(Row::of).collect())
     }
 
     /// What each row contributes by itself.
     pub fn each(&self, batch: &RecordBatch) -> Result<Vec<(Row, Vec<Part>)>> {
-        let keys = self.encoded(batch)?;
+        let keys = self.encoded(batch)?.kept();
         self.contributions(batch, &(0..keys.len()).collect::<Vec<_>>(), keys)
     }
 
@@ -151,12 +152,12 @@ impl Groups {
         let (times, shape) = (self.times(batch)?, self.window.as_ref().map(|w| w.2));
         let encoded = self.encoded(batch)?;
         let pane = |time: &Option<i64>| time.map(|time| shape.map_or(time, |shape| shape.pane_of(time)));
-        let (groups, keys) = numbered(times.iter().map(pane).zip(&encoded));
+        let (groups, keys) = numbered(times.iter().map(pane).zip(encoded.iter()));
         let mut largest = vec![None; keys.len()];
         for (time, group) in times.iter().zip(&groups) {
             largest[*group] = largest[*group].max(*time);
         }
-        let parts = self.contributions(batch, &groups, keys.into_iter().map(|(_, key)| key.clone()).collect())?;
+        let parts = self.contributions(batch, &groups, keys.into_iter().map(|(_, key)| Row::of(key)).collect())?;
         Ok(largest.into_iter().zip(parts).collect())
     }
 
@@ -165,8 +166,8 @@ impl Groups {
         Ok(stamps(&time.evaluate(batch)?.into_array(batch.num_rows())?)?.iter().collect())
     }
 
-    fn encoded(&self, batch: &RecordBatch) -> Result<Vec<Row>> {
-        Ok(self.codec.encode(&evaluate(&self.keys, batch)?, batch.num_rows())?)
+    fn encoded(&self, batch: &RecordBatch) -> Result<Encoded> {
+        Ok(self.codec.bytes(&evaluate(&self.keys, batch)?, batch.num_rows())?)
     }
 
     fn contributions(&self, batch: &RecordBatch, groups: &[usize], keys: Vec<Row>) -> Result<Vec<(Row, Vec<Part>)>> {
@@ -202,7 +203,7 @@ impl Groups {
 
 /// The number of the group of each key, and the keys of the groups.
 fn numbered<K: std::hash::Hash + Eq + Copy>(keys: impl Iterator<Item = K>) -> (Vec<usize>, Vec<K>) {
-    let mut numbers: HashMap<K, usize> = HashMap::new();
+    let mut numbers: HashMap<K, usize, RandomState> = HashMap::default();
     let mut all: Vec<K> = Vec::new();
     let groups = keys.map(|key| {
         *numbers.entry(key).or_insert_with(|| {

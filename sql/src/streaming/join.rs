@@ -10,6 +10,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use tidemill::prelude::View;
 
+use super::batches::{Asked, Batches, Source};
 use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::conditional_join::{takes_back, unknown};
@@ -17,11 +18,16 @@ use super::explain::Kept;
 use super::narrow::{Narrow, evaluate, physical, with_columns};
 use super::render::{Rendered, Renderer, Result};
 use super::static_join::static_join;
-use super::tables::{Asked, Columnar};
 use super::within::{Times, times};
 
 /// The key of a row in a join. A key with a null equals none of the other side, so the second part says which side it is of.
 pub(crate) type JoinKey = (Row, u8);
+
+/// The rows of both sides that belong together.
+pub(super) type Sides = (Option<Row>, Option<Row>);
+
+/// The rows of a side that never change: a source, after some steps.
+pub(super) type Side<'s> = (Rc<dyn Source<'s> + 's>, Narrow);
 
 impl<'s> Renderer<'_, 's> {
     pub(super) fn join(&self, join: &Join) -> Result<Rendered<'s>> {
@@ -40,6 +46,12 @@ impl<'s> Renderer<'_, 's> {
                 if join.join_type == JoinType::Inner || (outer && times.only()) =>
             {
                 return self.within(join, &times, ((a, x), (b, y)));
+            }
+            (Rendered::Growing(a, x), Rendered::Growing(b, y), _) if self.closed_together(join) => {
+                return self.join_of_batches(join, ((a, x), (b, y)));
+            }
+            (Rendered::Growing(a, x), Rendered::Growing(b, y), _) if join.join_type == JoinType::Inner => {
+                return self.join_of_streams(join, ((a, x), (b, y)));
             }
             (a, b, _) => (a, b),
         };
@@ -101,10 +113,8 @@ impl<'s> Renderer<'_, 's> {
         match file {
             None => Ok(Rendered::Growing(source, narrow.batch(Rc::new(move |batch| step(batch, None))))),
             Some((_, file)) => {
-                let (from, to) = (Rc::new(side_codec(side)?), Rc::new(Codec::new(join.schema.inner())?));
-                let rows = self.rows(&source, narrow, &from);
-                let joined = self.with_file(&rows, &file, (from, to.clone()), step);
-                Ok(Rendered::Growing(Rc::new(Columnar::encoded(joined, to)), Narrow::default()))
+                let rows = self.batches(&source, narrow);
+                Ok(Rendered::Growing(Rc::new(Batches(self.with_file(&rows, &file, step))), Narrow::default()))
             }
         }
     }
@@ -186,7 +196,7 @@ impl Rows {
         Ok(Rows { left: side_codec(&join.left)?, right: side_codec(&join.right)?, output, query: query.to_owned() })
     }
 
-    pub fn of<'s>(rows: &Rc<Rows>, pairs: &View<'s, (Option<Row>, Option<Row>)>) -> View<'s, Row> {
+    pub fn of<'s>(rows: &Rc<Rows>, pairs: &View<'s, Sides>) -> View<'s, Row> {
         let make = rows.clone();
         pairs.map_vectorized(move |pairs| {
             let rows = make.rows(&pairs).unwrap_or_else(|e| panic!("{}: {}", make.query, e.strip_backtrace()));
@@ -194,10 +204,19 @@ impl Rows {
         })
     }
 
-    pub fn rows(&self, pairs: &[(Option<Row>, Option<Row>)]) -> Result<Vec<Row>> {
+    pub fn rows(&self, pairs: &[Sides]) -> Result<Vec<Row>> {
+        let batch = self.batch(pairs)?;
+        Ok(self.output.encode(batch.columns(), batch.num_rows())?)
+    }
+
+    /// The rows of pairs as columns. A fault of the query ends the job.
+    pub fn joined(&self, pairs: &[Sides]) -> RecordBatch {
+        self.batch(pairs).unwrap_or_else(|e| panic!("{}: {}", self.query, e.strip_backtrace()))
+    }
+
+    fn batch(&self, pairs: &[Sides]) -> Result<RecordBatch> {
         let mut columns = self.left.decode_with_nulls(&pairs.iter().map(|(l, _)| l.as_ref()).collect::<Vec<_>>())?;
         columns.extend(self.right.decode_with_nulls(&pairs.iter().map(|(_, r)| r.as_ref()).collect::<Vec<_>>())?);
-        let batch = with_columns(self.output.schema(), columns, pairs.len())?;
-        Ok(self.output.encode(batch.columns(), batch.num_rows())?)
+        with_columns(self.output.schema(), columns, pairs.len())
     }
 }

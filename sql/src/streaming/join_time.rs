@@ -7,9 +7,9 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use tidemill::prelude::{DStream, EventTimeStream};
 
+use super::batches::Tagged;
 use super::groups::Timed;
 use super::render::{Renderer, Result};
-use super::tables::Tagged;
 use super::within::times;
 
 /// Where the watermark of a column of times comes from.

@@ -1,14 +1,16 @@
 //! Queries over streams: a table without end, and the result of a query over all rows so far, kept up to date.
 //!
 //! ```text
-//! DStream of structs ──▶ record batches ──▶ narrow: filter, project ──▶ rows as bytes, or partial results by key
-//!                                                                              │ exchange by key
-//! output modes ◀── having, project, order, limit ◀── View of results by key ◀──┘
+//! DStream of structs ──▶ record batches ──▶ narrow: filter, project ──▶ rows that never change ──▶ output
+//!                                                  │ rows as bytes, or partial results by key
+//!                                                  ▼ exchange by key
+//! output modes ◀── having, project, order, limit ◀── View of results by key
 //! ```
 
 mod accumulator;
 mod aggregate;
 mod bad_rows;
+mod batches;
 mod beside;
 mod broadcast_file;
 mod changing;
@@ -41,6 +43,7 @@ mod sort;
 mod source;
 pub(crate) mod span;
 mod static_join;
+mod stream_join;
 mod tables;
 mod time_window;
 mod union;
@@ -53,6 +56,8 @@ mod within;
 
 pub use frame::StreamingDataFrame;
 pub use output_modes::OutputMode;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use render::Windows;
 pub use sink::{
     DataStreamWriter, IntoOutputMode, SinkProgress, SourceProgress, StreamingQueries, StreamingQuery, StreamingQueryProgress,
     StreamingQueryStatus, Trigger,

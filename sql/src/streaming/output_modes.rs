@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Int64Array};
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::arrow::error::ArrowError;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-use tidemill::prelude::View;
-use tidemill::prelude::{Change, DStream};
+use tidemill::prelude::{Change, DStream, Data};
 
 use super::codec::{Codec, Row};
 use super::frame::{Rows, StreamingDataFrame};
+use super::narrow::with_columns;
 use super::render::Windows;
 use crate::error::{Result, SqlError};
 
@@ -73,64 +71,99 @@ pub(super) fn remedy(part: &str) -> &'static str {
     }
 }
 
+/// The rows that leave.
+enum Leaving<'s> {
+    Columns(DStream<'s, RecordBatch>),
+    Bytes(DStream<'s, Row>),
+}
+
+/// Rows with the column `diff` behind their columns.
+fn with_diff(schema: &Arc<Schema>, rows: &RecordBatch, diffs: Vec<i64>) -> RecordBatch {
+    let columns = rows.columns().iter().cloned().chain([Arc::new(Int64Array::from(diffs)) as ArrayRef]).collect();
+    with_columns(schema, columns, rows.num_rows()).unwrap_or_else(|e| panic!("rows with diff: {e}"))
+}
+
 impl<'s> StreamingDataFrame<'s> {
-    /// The rows that leave in a mode, with the columns of that mode.
+    /// The rows that leave in a mode, with the columns of that mode, as bytes.
     pub(super) fn leaving(&self, mode: OutputMode) -> Result<DStream<'s, Row>> {
-        let fault = |reason: String| Err(SqlError::new(&self.query, reason));
-        match (&self.rendered(windows_in(mode))?.rows, mode) {
-            (Rows::Growing(stream), OutputMode::Append | OutputMode::Update) => Ok(stream.clone()),
-            (Rows::Changing(view, _), OutputMode::Complete) => Ok(view.complete()),
-            (Rows::Changing(view, _), OutputMode::Update) => Ok(view.update()),
-            (Rows::Changing(view, None), OutputMode::Append) => Ok(view.append()),
-            (Rows::Changing(_, Some(part)), OutputMode::Append) => fault(format!(
-                "mode Append is for rows that never change, and {part} changes rows of this result; use Complete or Update{}",
-                remedy(part)
-            )),
-            (Rows::Growing(_), OutputMode::Complete) => {
-                fault("mode Complete would keep every row for ever, since the query has no aggregate; use Append".to_owned())
-            }
-            (Rows::Growing(stream), OutputMode::Changes) => {
-                let with_diff = self.with_diff()?;
-                Ok(stream.map_partitions(move |rows: Vec<Row>| {
-                    let entered = vec![1; rows.len()];
-                    with_diff(rows, entered)
+        match self.rows_leaving(mode)? {
+            Leaving::Columns(batches) => {
+                let codec = self.codec_in(mode)?;
+                Ok(batches.map_partitions(move |batches: Vec<RecordBatch>| {
+                    batches.iter().flat_map(|batch| codec.encoded(batch)).collect::<Vec<_>>()
                 }))
             }
-            (Rows::Changing(view, _), OutputMode::Changes) => {
-                let with_diff = self.with_diff()?;
-                Ok(view.changes().map_partitions(move |changes: Vec<Change<Row>>| {
-                    let (rows, diffs) = changes.into_iter().map(|change| (change.row, change.diff)).unzip();
-                    with_diff(rows, diffs)
+            Leaving::Bytes(rows) => Ok(rows),
+        }
+    }
+
+    /// What `f` makes of them on the worker that has them, as columns.
+    pub(super) fn columns_leaving<X: Data>(
+        &self,
+        mode: OutputMode,
+        f: impl Fn(&RecordBatch) -> Vec<X> + 'static,
+    ) -> Result<DStream<'s, X>> {
+        match self.rows_leaving(mode)? {
+            Leaving::Columns(batches) => {
+                Ok(batches.map_partitions(move |batches: Vec<RecordBatch>| batches.iter().flat_map(&f).collect::<Vec<_>>()))
+            }
+            Leaving::Bytes(rows) => {
+                let (codec, query) = (self.codec_in(mode)?, self.query.clone());
+                Ok(rows.map_partitions(move |rows: Vec<Row>| {
+                    f(&codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}")))
                 }))
             }
         }
     }
 
-    /// What puts the column `diff` behind the columns of rows.
-    fn with_diff(&self) -> Result<impl Fn(Vec<Row>, Vec<i64>) -> Vec<Row> + 'static> {
-        let (from, to) = (self.codec_in(OutputMode::Update)?, self.codec_in(OutputMode::Changes)?);
-        let query = self.query.clone();
-        Ok(move |rows: Vec<Row>, diffs: Vec<i64>| {
-            let encoded = || {
-                let mut columns = from.decode(rows.iter())?.columns().to_vec();
-                columns.push(Arc::new(Int64Array::from(diffs)) as ArrayRef);
-                to.encode(&columns, rows.len())
-            };
-            encoded().unwrap_or_else(|e: ArrowError| panic!("{query}: {e}"))
+    /// How many rows leave, a partition at a time.
+    pub(super) fn counts_leaving(&self, mode: OutputMode) -> Result<DStream<'s, u64>> {
+        Ok(match self.rows_leaving(mode)? {
+            Leaving::Columns(batches) => batches.map(|batch| batch.num_rows() as u64),
+            Leaving::Bytes(rows) => rows.map_partitions(|rows: Vec<Row>| [rows.len() as u64]),
         })
     }
 
-    /// The result as a view, if its rows change.
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    pub(super) fn changing(&self) -> Result<Option<View<'s, Row>>> {
-        match &self.rendered(Windows::All)?.rows {
-            Rows::Changing(view, _) => Ok(Some(view.clone())),
-            Rows::Growing(_) => Ok(None),
+    fn rows_leaving(&self, mode: OutputMode) -> Result<Leaving<'s>> {
+        let fault = |reason: String| Err(SqlError::new(&self.query, reason));
+        let rendering = self.rendered(windows_in(mode))?;
+        if mode == OutputMode::Complete {
+            return match self.result(windows_in(mode))? {
+                Some(view) => Ok(Leaving::Bytes(view.complete())),
+                None => {
+                    fault("mode Complete would keep every row for ever, since the query has no aggregate; use Append".to_owned())
+                }
+            };
         }
+        Ok(match (&rendering.rows, mode) {
+            (Rows::Growing(batches) | Rows::Kept(batches, _), OutputMode::Changes) => {
+                let columns = self.columns_in(OutputMode::Changes)?;
+                // Each row enters once.
+                Leaving::Columns(batches.map(move |batch| with_diff(&columns, &batch, vec![1; batch.num_rows()])))
+            }
+            (Rows::Growing(batches) | Rows::Kept(batches, _), _) => Leaving::Columns(batches.clone()),
+            (Rows::Changing(view, _), OutputMode::Changes) => {
+                let (from, columns, query) =
+                    (self.codec_in(OutputMode::Update)?, self.columns_in(OutputMode::Changes)?, self.query.clone());
+                Leaving::Columns(view.changes().map_partitions(move |changes: Vec<Change<Row>>| {
+                    let rows = from.decode(changes.iter().map(|change| &change.row));
+                    let diffs = changes.iter().map(|change| change.diff).collect();
+                    [with_diff(&columns, &rows.unwrap_or_else(|e| panic!("{query}: {e}")), diffs)]
+                }))
+            }
+            (Rows::Changing(_, Some(part)), OutputMode::Append) => {
+                return fault(format!(
+                    "mode Append is for rows that never change, and {part} changes rows of this result; use Complete or Update{}",
+                    remedy(part)
+                ));
+            }
+            (Rows::Changing(view, None), OutputMode::Append) => Leaving::Bytes(view.append()),
+            (Rows::Changing(view, _), _) => Leaving::Bytes(view.update()),
+        })
     }
 
-    /// Whether rows of the result change, so that its modes are complete and update. If not, its mode is append. The mode `changes` is for
-    /// both.
+    /// Whether the query keeps its result, so that it has the modes complete and update: one with an aggregate or a join. If not, its mode is
+    /// append. The mode `changes` is for both.
     ///
     /// # Errors
     /// If the query cannot be kept up to date.
@@ -140,7 +173,7 @@ impl<'s> StreamingDataFrame<'s> {
 
     /// The same of what leaves in a mode: windows by a watermark are final in mode append, and change in the others.
     pub(super) fn changes_in(&self, mode: OutputMode) -> Result<bool> {
-        Ok(matches!(self.rendered(windows_in(mode))?.rows, Rows::Changing(..)))
+        Ok(!matches!(self.rendered(windows_in(mode))?.rows, Rows::Growing(_)))
     }
 
     /// The operators that make the watermarks behind the rows of a mode.

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use datafusion::arrow::array::AsArray;
+use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
@@ -18,6 +18,7 @@ use datafusion::logical_expr::logical_plan::builder::UNNAMED_TABLE;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use tidemill::prelude::{BadRecord, DStream, StreamingContext, View};
 
+use super::batches::{Asked, Batches, Late, Source, each};
 use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::explain::{Kept, Notes};
@@ -25,7 +26,7 @@ use super::identity::{identity, known};
 use super::narrow::Narrow;
 use super::place::place;
 use super::recursive::is_work_table;
-use super::tables::{Asked, Late, Source, Streams, Table, Watermarks};
+use super::tables::{Streams, Table, Watermarks};
 use super::unnest::unnested;
 use crate::overflow;
 use crate::session::TableSession;
@@ -33,6 +34,7 @@ use crate::session::TableSession;
 pub(super) type Result<T> = std::result::Result<T, DataFusionError>;
 
 /// The rows of a plan.
+#[derive(Clone)]
 pub(crate) enum Rendered<'s> {
     /// Rows that only grow: a stream's, after some steps.
     Growing(Rc<dyn Source<'s> + 's>, Narrow),
@@ -66,7 +68,12 @@ pub(crate) struct Renderer<'a, 's> {
     /// The late rows of the part that is nearest to the result, of those that a watermark lets forget.
     pub late: &'a RefCell<Option<Late<'s>>>,
     pub errors: &'a RefCell<Vec<DStream<'s, BadRecord>>>,
+    /// The parts of the query that keep state, as they were built.
+    pub built: &'a RefCell<Vec<Built<'s>>>,
 }
+
+/// A part of a query with its rows, and what becomes of its windows.
+pub(crate) type Built<'s> = (Windows, LogicalPlan, Rendered<'s>);
 
 pub(super) fn schema(plan: &LogicalPlan) -> Arc<Schema> {
     plan.schema().inner().clone()
@@ -80,7 +87,22 @@ impl<'s> Renderer<'_, 's> {
         rendered
     }
 
+    /// A part of a query that keeps state is built once, however often the query has it.
     pub(super) fn node(&self, plan: &LogicalPlan) -> Result<Rendered<'s>> {
+        if !matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Join(_)) {
+            return self.verbs(plan);
+        }
+        let same = |(windows, other, _): &&Built<'s>| *windows == self.windows && other == plan;
+        if let Some((_, _, rendered)) = self.built.borrow().iter().find(same) {
+            self.keeps(&format!("{}, which is above", plan.display()), Kept::NOTHING);
+            return Ok(rendered.clone());
+        }
+        let rendered = self.verbs(plan)?;
+        self.built.borrow_mut().push((self.windows, plan.clone(), rendered.clone()));
+        Ok(rendered)
+    }
+
+    fn verbs(&self, plan: &LogicalPlan) -> Result<Rendered<'s>> {
         match plan {
             LogicalPlan::TableScan(scan) => {
                 let name = scan.table_name.table();
@@ -214,16 +236,29 @@ impl<'s> Renderer<'_, 's> {
         Some(format!("{}{place}", words.join(" ")))
     }
 
-    /// Rows of a stream as bytes.
+    /// Rows of a stream after steps.
+    pub(super) fn batches(&self, source: &Rc<dyn Source<'s> + 's>, narrow: Narrow) -> DStream<'s, RecordBatch> {
+        each(source, &self.asked(), move |batch| Ok(vec![narrow.run(batch)?]))
+    }
+
+    /// The same as bytes.
     pub fn rows(&self, source: &Rc<dyn Source<'s> + 's>, narrow: Narrow, codec: &Rc<Codec>) -> DStream<'s, Row> {
         let codec = codec.clone();
-        source.rows(
-            &self.asked(),
-            Rc::new(move |batch| {
-                let batch = narrow.run(batch)?;
-                Ok(codec.encode(batch.columns(), batch.num_rows())?)
-            }),
-        )
+        each(source, &self.asked(), move |batch| {
+            let batch = narrow.run(batch)?;
+            Ok(codec.encode(batch.columns(), batch.num_rows())?)
+        })
+    }
+
+    /// A result of which no row ever leaves is a stream of rows again, whose groups keep less than those of rows that may leave.
+    pub(super) fn growing(&self, rows: Rendered<'s>, plan: &LogicalPlan) -> Result<Rendered<'s>> {
+        Ok(match rows {
+            Rendered::Changing(view, None) => {
+                let codec = Rc::new(Codec::new(&schema(plan))?);
+                Rendered::Growing(Rc::new(Batches::encoded(&view.append(), codec)), Narrow::default())
+            }
+            rows => rows,
+        })
     }
 
     /// The rows of a plan as a view, and the part that takes some back: of a stream, all of its rows.

@@ -1,7 +1,6 @@
 //! ORDER BY of a result, and the first rows of it or of a stream.
 
 use std::cmp::Reverse;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -14,12 +13,12 @@ use datafusion::logical_expr::{Expr, FetchType, Limit, LogicalPlan, SkipType, So
 use datafusion::physical_expr::PhysicalExpr;
 use tidemill::prelude::{DStream, View};
 
+use super::batches::each;
 use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::explain::Kept;
 use super::narrow::{evaluate, physical};
 use super::render::{Rendered, Renderer, Result, Windows, schema};
-use super::tables::{Keyed, Step};
 
 /// A row behind its place in the order. Rows at the same place are in the order of their values, so that a result does not depend on the
 /// number of workers.
@@ -97,12 +96,12 @@ impl<'s> Renderer<'_, 's> {
             (Rendered::Growing(source, narrow), Some(n)) => {
                 self.keeps(&verb, Kept::of(&format!("the first {n} rows"), "LIMIT and OFFSET, not with the stream"));
                 let codec = Codec::new(&from)?;
-                let step: Step<Keyed> = Rc::new(move |batch: RecordBatch| {
+                let step = move |batch: RecordBatch| {
                     let batch = narrow.run(batch)?;
                     let rows = codec.encode(batch.columns(), batch.num_rows())?;
-                    Ok(order.keys(&batch)?.into_iter().zip(rows).map(|placed| (None, placed)).collect())
-                });
-                first_of_stream(&source.keyed(&self.asked(), step).map(|(_, placed)| placed), n, skip)
+                    Ok(order.keys(&batch)?.into_iter().zip(rows).collect())
+                };
+                first_of_stream(&each(&source, &self.asked(), step), n, skip)
             }
             (Rendered::Growing(..), None) => {
                 return self.refused(

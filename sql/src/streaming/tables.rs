@@ -14,16 +14,12 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use serde::{Deserialize, Serialize};
-use tidemill::prelude::{BadRecord, BoxError, Broadcast, DStream, Data, StreamingContext, View};
+use tidemill::prelude::{Broadcast, DStream, Data, StreamingContext, View};
 
-use super::accumulator::Part;
-use super::bad_rows::tried;
-use super::codec::{Codec, Row};
+use super::batches::{Batches, Source, Stepped};
+use super::codec::Row;
 use super::frame::StreamingDataFrame;
-use super::groups::Timed;
 use super::identity::{UNNAMED, unnamed};
-use super::join::JoinKey;
-use super::join_time::Pairs;
 use super::narrow::{Narrow, with_columns};
 use super::sink::Started;
 use super::watermark::Watermark;
@@ -116,7 +112,42 @@ impl<'s> StreamTables<'s> {
         let columns = Columns::of::<T>()?;
         let schema = columns.schema().clone();
         self.context.get_or_init(|| stream.context());
-        self.add(name, schema, Rc::new(Columnar { stream: stream.clone(), batch: Rc::new(move |rows| Ok(columns.batch(rows)?)) }))
+        self.add(name, schema, Rc::new(Batches::of(stream, move |rows| Ok(columns.batch(rows)?))))
+    }
+
+    /// Gives a name to a stream of record batches, whose rows are those of the table. It costs no conversion of rows.
+    ///
+    /// # Errors
+    /// If the name is one that no table can have.
+    ///
+    /// # Panics
+    /// While the job runs, if the columns of a record batch are not those of `schema`, in this order and with these types.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tidemill::testing::check;
+    /// use tidemill_sql::arrow::array::{Int64Array, RecordBatch};
+    /// use tidemill_sql::arrow::datatypes::{DataType, Field, Schema};
+    /// use tidemill_sql::{StreamTables, TableSession};
+    /// check([vec![1, 2], vec![3]], |stream| {
+    ///     let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+    ///     let columns = schema.clone();
+    ///     let batches = stream.map_partitions(move |rows: Vec<i64>| {
+    ///         [RecordBatch::try_new(columns.clone(), vec![Arc::new(Int64Array::from(rows))]).unwrap()]
+    ///     });
+    ///     let tables = StreamTables::new(&TableSession::new());
+    ///     tables.register_batches("numbers", &schema, &batches).unwrap();
+    ///     tables.sql("select n * 10 from numbers where n > 1").unwrap().stream::<i64>().unwrap()
+    /// }, [vec![20], vec![30]]);
+    /// ```
+    pub fn register_batches(&self, name: &str, schema: &Arc<Schema>, stream: &DStream<'s, RecordBatch>) -> Result<()> {
+        self.context.get_or_init(|| stream.context());
+        let (columns, table) = (schema.clone(), name.to_owned());
+        let checked = stream.map(move |batch| {
+            let (rows, all) = (batch.num_rows(), batch.columns().to_vec());
+            with_columns(&columns, all, rows).unwrap_or_else(|e| panic!("a record batch of {table}: {}", e.strip_backtrace()))
+        });
+        self.add(name, schema.clone(), Rc::new(Batches(checked)))
     }
 
     /// A query over all rows of the streams so far, and over the tables of the session. It is one SELECT. What cannot be kept up to
@@ -315,133 +346,4 @@ fn unstable(plan: &LogicalPlan) -> Result<Option<String>, DataFusionError> {
         })
     })?;
     Ok(found)
-}
-
-/// What a step does with a record batch.
-pub(crate) type Step<X> = Rc<dyn Fn(RecordBatch) -> Result<Vec<X>, DataFusionError>>;
-
-/// What a source needs to know of a query.
-pub(crate) struct Asked<'a, 's> {
-    /// Its text, for errors.
-    pub query: &'a str,
-    /// Where rows go that cannot be computed.
-    pub errors: &'a RefCell<Vec<DStream<'s, BadRecord>>>,
-}
-
-/// A stream whose rows come as record batches, a partition of a batch at a time.
-pub(crate) trait Source<'s> {
-    /// Rows as bytes.
-    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row>;
-    /// What each partition contributes to the groups of an aggregate.
-    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)>;
-    /// The same with times.
-    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed>;
-    /// Rows with a key and their time.
-    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed>;
-    /// Rows with a key of a join and their time.
-    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged>;
-    /// The pairs that the rows were made of, if they are those of a join by time.
-    fn pairs(&self) -> Option<Rc<dyn Pairs<'s> + 's>> {
-        None
-    }
-    /// The rows that came too late to be among its rows, if a watermark says so.
-    fn late(&self) -> Option<Late<'s>> {
-        None
-    }
-}
-
-/// Late rows, with their columns.
-pub(crate) type Late<'s> = (Arc<Schema>, DStream<'s, Row>);
-
-/// A row with its time and the key of a join.
-pub(crate) type Tagged = (Option<i64>, (JoinKey, Row));
-
-/// A row with its time and a key.
-pub(crate) type Keyed = (Option<i64>, (Row, Row));
-
-/// A source after a step over its record batches.
-pub(crate) struct Stepped<'s> {
-    pub source: Rc<dyn Source<'s> + 's>,
-    pub step: Narrow,
-}
-
-impl Stepped<'_> {
-    fn then<X: 'static>(&self, next: Step<X>) -> Step<X> {
-        let step = self.step.clone();
-        Rc::new(move |batch| next(step.run(batch)?))
-    }
-}
-
-impl<'s> Source<'s> for Stepped<'s> {
-    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
-        self.source.rows(asked, self.then(step))
-    }
-
-    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
-        self.source.parts(asked, self.then(step))
-    }
-
-    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed> {
-        self.source.timed(asked, self.then(step))
-    }
-
-    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed> {
-        self.source.keyed(asked, self.then(step))
-    }
-
-    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
-        self.source.tagged(asked, self.then(step))
-    }
-
-    fn pairs(&self) -> Option<Rc<dyn Pairs<'s> + 's>> {
-        self.source.pairs()
-    }
-
-    fn late(&self) -> Option<Late<'s>> {
-        self.source.late()
-    }
-}
-
-/// A stream of rows, and what makes columns of the rows of a partition.
-pub(crate) struct Columnar<'s, T: 'static> {
-    pub stream: DStream<'s, T>,
-    pub batch: ToBatch<T>,
-}
-
-pub(crate) type ToBatch<T> = Rc<dyn Fn(&[T]) -> Result<RecordBatch, BoxError>>;
-
-impl<'s> Columnar<'s, Row> {
-    /// The rows of a query, as the source of another step.
-    pub fn encoded(stream: DStream<'s, Row>, codec: Rc<Codec>) -> Self {
-        Columnar { stream, batch: Rc::new(move |rows| Ok(codec.decode(rows.iter())?)) }
-    }
-}
-
-impl<'s, T: Data> Columnar<'s, T> {
-    fn each<X: Data>(&self, asked: &Asked<'_, 's>, step: Step<X>) -> DStream<'s, X> {
-        let (batch, query) = (self.batch.clone(), asked.query.to_owned());
-        tried(&self.stream, asked, step, move |rows: Vec<T>| batch(&rows).unwrap_or_else(|e| panic!("{query}: {e}")))
-    }
-}
-
-impl<'s, T: Data> Source<'s> for Columnar<'s, T> {
-    fn rows(&self, asked: &Asked<'_, 's>, step: Step<Row>) -> DStream<'s, Row> {
-        self.each(asked, step)
-    }
-
-    fn parts(&self, asked: &Asked<'_, 's>, step: Step<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
-        self.each(asked, step)
-    }
-
-    fn timed(&self, asked: &Asked<'_, 's>, step: Step<Timed>) -> DStream<'s, Timed> {
-        self.each(asked, step)
-    }
-
-    fn keyed(&self, asked: &Asked<'_, 's>, step: Step<Keyed>) -> DStream<'s, Keyed> {
-        self.each(asked, step)
-    }
-
-    fn tagged(&self, asked: &Asked<'_, 's>, step: Step<Tagged>) -> DStream<'s, Tagged> {
-        self.each(asked, step)
-    }
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::Schema;
 use tidemill::prelude::{BadRecord, DStream};
 
+use super::batches::{Source, Stepped};
 use super::frame::StreamingDataFrame;
 use super::render::{Rendered, Windows};
-use super::tables::{Source, Stepped, stamped};
+use super::tables::stamped;
 use super::watermark::Watermark;
 use crate::data_frame::DataFrame;
 use crate::error::{Result, SqlError};

@@ -11,17 +11,17 @@ use super::render::Result;
 use super::time_window::call;
 
 /// What a key is.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin<'p> {
     /// A window of `window(..)`, which no aggregate has closed yet.
     Window,
-    /// A window that an aggregate below groups by: all of its rows leave that aggregate at once.
-    Closed,
+    /// A window that this aggregate below groups by: all of its rows leave that aggregate at once.
+    Closed(&'p Aggregate),
     Other,
 }
 
 /// Where an expression over the rows of a plan comes from.
-pub(super) fn origin(expr: &Expr, plan: &LogicalPlan) -> Origin {
+pub(super) fn origin<'p>(expr: &Expr, plan: &'p LogicalPlan) -> Origin<'p> {
     match expr {
         _ if call(expr).is_some() => Origin::Window,
         Expr::Alias(alias) => origin(&alias.expr, plan),
@@ -35,15 +35,16 @@ pub(super) fn origin(expr: &Expr, plan: &LogicalPlan) -> Origin {
     }
 }
 
-fn below(column: &Column, plan: &LogicalPlan) -> Origin {
+fn below<'p>(column: &Column, plan: &'p LogicalPlan) -> Origin<'p> {
     let Some(place) = plan.schema().maybe_index_of_column(column) else { return Origin::Other };
-    let same = |input: &LogicalPlan| input.schema().columns().get(place).map_or(Origin::Other, |c| below(c, input));
+    let same = |input: &'p LogicalPlan| input.schema().columns().get(place).map_or(Origin::Other, |c| below(c, input));
     match plan {
         LogicalPlan::Projection(projection) => origin(&projection.expr[place], &projection.input),
         LogicalPlan::SubqueryAlias(alias) => same(&alias.input),
         LogicalPlan::Filter(filter) => same(&filter.input),
         LogicalPlan::Aggregate(aggregate) => match aggregate.group_expr.get(place).map(|key| origin(key, &aggregate.input)) {
-            Some(Origin::Window | Origin::Closed) => Origin::Closed,
+            Some(Origin::Window) => Origin::Closed(aggregate),
+            Some(closed @ Origin::Closed(_)) => closed,
             _ => Origin::Other,
         },
         _ => Origin::Other,

@@ -11,6 +11,7 @@ use datafusion::logical_expr::{Aggregate, Expr};
 use tidemill::prelude::{Slide, View, Windowed, WindowedView};
 
 use super::accumulator::Part;
+use super::batches::{Batches, Source, each};
 use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::explain::Kept;
@@ -19,7 +20,6 @@ use super::join_time::TimeOf;
 use super::narrow::Narrow;
 use super::render::{Rendered, Renderer, Result, Windows, schema};
 use super::span::duration;
-use super::tables::{Columnar, Source};
 use super::time_window::{Shape, call};
 use super::watermark::Watermark;
 
@@ -92,7 +92,7 @@ impl<'s> Renderer<'_, 's> {
             let batch = narrow.run(batch)?;
             if matches!(shape, Shape::Session { .. }) { of.timed(&batch) } else { of.panes(&batch) }
         };
-        let timed = source.timed(&self.asked(), Rc::new(step));
+        let timed = each(source, &self.asked(), step);
         let events = match of_time {
             TimeOf::Stream => timed.event_time(|(time, _)| *time, mark.strategy()),
             TimeOf::Pairs(behind) => source.pairs().expect("rows of a join by time have pairs").timed(&timed, behind),
@@ -107,26 +107,27 @@ impl<'s> Renderer<'_, 's> {
                 events.sliding(duration(length), every).allowed_lateness(mark.lateness()).reduce_by_key(groups.merge().reduced())
             }
         };
-        let codec = Rc::new(Codec::new(output)?);
         let make = |query: &str| {
-            let (groups, codec, query) = (groups.clone(), codec.clone(), query.to_owned());
+            let (groups, query) = (groups.clone(), query.to_owned());
             move |rows: Vec<Windowed<(Row, Vec<Part>)>>| {
                 let all: Vec<(&Row, &Vec<Part>, (i64, i64))> =
                     rows.iter().map(|w| (&w.row.0, &w.row.1, (w.start, w.end))).collect();
-                results(&query, &groups, &codec, &all)
+                results(&query, &groups, &all)
             }
         };
-        let late = make(self.query);
-        let late = windows.late().map_partitions(move |rows| late(rows.into_iter().map(|late| late.window).collect()));
+        let (late, codec) = (make(self.query), Codec::new(output)?);
+        let late =
+            windows.late().map_partitions(move |rows| codec.encoded(&late(rows.into_iter().map(|late| late.window).collect())));
         *self.late.borrow_mut() = Some((output.clone(), late));
         let rows = make(self.query);
         Ok(match self.windows {
             Windows::Final => {
-                let stream = windows.append().map_partitions(rows);
-                Rendered::Growing(Rc::new(Columnar::encoded(stream, codec.clone())), Narrow::default())
+                let stream = windows.append().map_partitions(move |closed| [rows(closed)]);
+                Rendered::Growing(Rc::new(Batches(stream)), Narrow::default())
             }
             _ => {
-                let view = windows.view().map_vectorized(move |open| rows(open).into_iter().map(Some).collect());
+                let codec = Codec::new(output)?;
+                let view = windows.view().map_vectorized(move |open| codec.encoded(&rows(open)).into_iter().map(Some).collect());
                 Rendered::Changing(view, self.part(&["GROUP", "BY"]))
             }
         })
@@ -152,7 +153,7 @@ impl<'s> Renderer<'_, 's> {
                 let one = move |(time, (key, parts)): Timed| time.map(|time| (key, vec![(time, time + gap, parts)]));
                 let sessions = match input {
                     Rendered::Growing(source, narrow) => {
-                        let timed = source.timed(&self.asked(), Rc::new(move |batch| of.timed(&narrow.run(batch)?)));
+                        let timed = each(&source, &self.asked(), move |batch| of.timed(&narrow.run(batch)?));
                         timed.flat_map(one).reduce_by_key(joined.clone()).fold_by_key(Vec::new(), joined)
                     }
                     Rendered::Changing(view, _) => {
@@ -168,7 +169,7 @@ impl<'s> Renderer<'_, 's> {
                 let one = move |(time, (key, parts)): Timed| time.map(|time| ((key, shape.pane_of(time)), parts));
                 let panes = match input {
                     Rendered::Growing(source, narrow) => {
-                        let timed = source.timed(&self.asked(), Rc::new(move |batch| of.panes(&narrow.run(batch)?)));
+                        let timed = each(&source, &self.asked(), move |batch| of.panes(&narrow.run(batch)?));
                         timed.flat_map(one).reduce_by_key(merge.reduced()).fold_by_key(Vec::new(), merge.folded())
                     }
                     Rendered::Changing(view, _) => {
@@ -185,18 +186,17 @@ impl<'s> Renderer<'_, 's> {
         let (codec, query) = (Codec::new(output)?, self.query.to_owned());
         let view = by_window.map_vectorized(move |rows: Vec<(InWindow, Vec<Part>)>| {
             let all: Vec<_> = rows.iter().map(|((key, window), parts)| (key, parts, *window)).collect();
-            results(&query, &groups, &codec, &all).into_iter().map(Some).collect()
+            codec.encoded(&results(&query, &groups, &all)).into_iter().map(Some).collect()
         });
         Ok(Rendered::Changing(view, self.part(&["GROUP", "BY"])))
     }
 }
 
-/// The rows of groups in windows, as bytes. A result that cannot be computed ends the job.
-fn results(query: &str, groups: &Groups, codec: &Codec, rows: &[(&Row, &Vec<Part>, (i64, i64))]) -> Vec<Row> {
+/// The rows of groups in windows. A result that cannot be computed ends the job.
+fn results(query: &str, groups: &Groups, rows: &[(&Row, &Vec<Part>, (i64, i64))]) -> RecordBatch {
     let of: Vec<(&Row, &Vec<Part>)> = rows.iter().map(|(key, parts, _)| (*key, *parts)).collect();
     let windows: Vec<Option<(i64, i64)>> = rows.iter().map(|row| Some(row.2)).collect();
-    let encoded = groups.results(&of, &windows).and_then(|batch| Ok(codec.encode(batch.columns(), batch.num_rows())?));
-    encoded.unwrap_or_else(|e: DataFusionError| panic!("{query}: {}", e.strip_backtrace()))
+    groups.results(&of, &windows).unwrap_or_else(|e: DataFusionError| panic!("{query}: {}", e.strip_backtrace()))
 }
 
 /// The sessions of two sets of them, in order: those that overlap are one.

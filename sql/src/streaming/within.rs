@@ -4,29 +4,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, StructArray};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StructArray};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::arrow::error::ArrowError;
-use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, NullEquality};
+use datafusion::common::{Column, DFSchema, ExprSchema, JoinType};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, Operator};
 use tidemill::prelude::{DStream, Data, EventTimeJoin, EventTimeStream};
 
+use super::batches::{Batches, Late, Tagged, each};
 use super::beside::WithLate;
 use super::codec::{Codec, Row};
 use super::explain::Kept;
-use super::join::{JoinKey, Rows, side_codec};
+use super::join::{JoinKey, Rows, Side, Sides, keys, side_codec};
 use super::join_time::{Pairs, TimeOf};
-use super::narrow::{Narrow, evaluate, physical};
+use super::narrow::Narrow;
 use super::render::{Rendered, Renderer, Result};
 use super::span::{duration, of_scalar};
-use super::tables::{Columnar, Late, Source, Step, Tagged};
 use super::time_window::stamps;
 use super::windowed::watermark;
-
-/// The rows of one side: a source, after some steps.
-pub(super) type Side<'s> = (Rc<dyn Source<'s> + 's>, Narrow);
 
 /// By how much the time of a right row differs from that of a left row, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,12 +134,9 @@ impl Times {
     }
 }
 
-/// The rows of both streams that belong together.
-type Sides = (Option<Row>, Option<Row>);
-
 /// What a join makes of its streams.
 struct Joined<'s> {
-    rows: DStream<'s, Row>,
+    rows: DStream<'s, RecordBatch>,
     pairs: Rc<dyn Pairs<'s> + 's>,
     /// The operator that makes their watermark.
     watermark: usize,
@@ -156,12 +150,10 @@ impl<'s> Joined<'s> {
         sides: impl Fn(P) -> Sides + 'static,
         rows: Rows,
     ) -> Joined<'s> {
-        let made =
-            move |pairs: Vec<Sides>| rows.rows(&pairs).unwrap_or_else(|e| panic!("{}: {}", rows.query, e.strip_backtrace()));
         let pairs: &EventTimeStream<'s, (JoinKey, P)> = join;
         let late = join.late().map(|late| late.row.1);
         Joined {
-            rows: pairs.timestamped().map(move |t| sides(t.row.1)).map_partitions(made),
+            rows: pairs.timestamped().map(move |t| sides(t.row.1)).map_partitions(move |pairs: Vec<Sides>| [rows.joined(&pairs)]),
             pairs: Rc::new(pairs.clone()),
             watermark: pairs.watermark_operator(),
             late,
@@ -204,7 +196,6 @@ impl<'s> Renderer<'_, 's> {
         let left = self.events(join, &lefts, &times.left, left, 1)?;
         let right = self.events(join, &rights, &times.right, right, 2)?;
         let rows = Rows::new(join, self.query)?;
-        let codec = Rc::new(Codec::new(join.schema.inner())?);
         let joined = match join.join_type {
             JoinType::Inner => Joined::of(&left.join_within(&right, before, after), |(a, b)| (Some(a), Some(b)), rows),
             JoinType::Left => Joined::of(&left.left_outer_join_within(&right, before, after), |(a, b)| (Some(a), b), rows),
@@ -214,7 +205,7 @@ impl<'s> Renderer<'_, 's> {
         self.notes.borrow_mut().watermarks.insert(joined.watermark);
         let late = late(join, self.query, &joined.late)?;
         *self.late.borrow_mut() = Some(late.clone());
-        let source = WithLate { rows: Columnar::encoded(joined.rows, codec), late, pairs: Some(joined.pairs) };
+        let source = WithLate { rows: Batches(joined.rows), late, pairs: Some(joined.pairs) };
         let joined = Rendered::Growing(Rc::new(source), Narrow::default());
         match &join.filter {
             // Outer joins have no other condition.
@@ -232,25 +223,16 @@ impl<'s> Renderer<'_, 's> {
         (source, narrow): Side<'s>,
         side: u8,
     ) -> Result<EventTimeStream<'s, (JoinKey, Row)>> {
-        let schema = if side == 1 { join.left.schema() } else { join.right.schema() };
-        let at = schema.index_of_column(time)?;
-        let mark = watermark(&Expr::Column(time.clone()), schema).expect("the column of a range has a watermark");
-        let keys = physical(self.state, on, schema)?;
-        let fields = keys.iter().map(|e| e.return_field(schema.as_arrow())).collect::<Result<Vec<_>>>()?;
-        let (key, row) = (Codec::new(&Arc::new(Schema::new(fields)))?, Codec::new(schema.inner())?);
-        let nulls = join.null_equality;
-        let step: Step<Tagged> = Rc::new(move |batch: RecordBatch| {
-            let batch = narrow.run(batch)?;
-            let columns = evaluate(&keys, &batch)?;
-            let alone = |row| nulls == NullEquality::NullEqualsNothing && columns.iter().any(|c: &ArrayRef| c.is_null(row));
-            let tags: Vec<u8> = (0..batch.num_rows()).map(|row| if alone(row) { side } else { 0 }).collect();
-            let keys = key.encode(&columns, batch.num_rows())?.into_iter().zip(tags);
-            let rows = row.encode(batch.columns(), batch.num_rows())?;
-            let times = stamps(batch.column(at))?;
-            Ok(times.iter().zip(keys.zip(rows)).collect())
-        });
-        let timed = source.tagged(&self.asked(), step);
         let plan = if side == 1 { &join.left } else { &join.right };
+        let at = plan.schema().index_of_column(time)?;
+        let mark = watermark(&Expr::Column(time.clone()), plan.schema()).expect("the column of a range has a watermark");
+        let (key, row) = (keys(self.state, plan, on, (side, join.null_equality))?, side_codec(plan)?);
+        let step = move |batch: RecordBatch| -> Result<Vec<Tagged>> {
+            let batch = narrow.run(batch)?;
+            let times = stamps(batch.column(at))?;
+            Ok(times.iter().zip(key(&batch)?.into_iter().zip(row.encoded(&batch))).collect())
+        };
+        let timed = each(&source, &self.asked(), step);
         let events = match self.time_of(&Expr::Column(time.clone()), plan)? {
             Some(TimeOf::Pairs(behind)) => source.pairs().expect("rows of a join by time have pairs").tagged(&timed, behind),
             _ => timed.event_time(|(time, _)| *time, mark.strategy()),

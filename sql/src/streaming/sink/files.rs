@@ -12,7 +12,6 @@ use crate::files::line_format::LineFormat;
 use crate::files::options::Options;
 use crate::files::write::{csv_lines, json_lines};
 use crate::streaming::OutputMode;
-use crate::streaming::codec::Row;
 use crate::streaming::frame::StreamingDataFrame;
 
 /// Files have rows that never change, or say what changes.
@@ -62,13 +61,10 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, format: &str, options: &Opti
     options.only(format, &known).map_err(fault)?;
     let (has_log, retention) = log(options).map_err(fault)?;
     let path = Path::new(options.needed(format, "path").map_err(fault)?).join("batch");
-    let (rows, codec) = (frame.leaving(mode)?, frame.codec_in(mode)?);
-    let lines_of = lines(format, options, codec.schema()).map_err(fault)?;
+    let columns = frame.columns_in(mode)?;
+    let lines_of = lines(format, options, &columns).map_err(fault)?;
     let query = frame.query.clone();
-    let lines = rows.map_partitions(move |rows: Vec<Row>| {
-        let batch = codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
-        lines_of(&batch).unwrap_or_else(|e| panic!("{query}: {e}"))
-    });
+    let lines = frame.columns_leaving(mode, move |batch| lines_of(batch).unwrap_or_else(|e| panic!("{query}: {e}")))?;
     let mut sink = TextFileSink::new(path).suffix(if format == "text" { "txt" } else { format }).skip_empty();
     if gzip {
         sink = sink.gzip();

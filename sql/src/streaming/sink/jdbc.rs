@@ -16,6 +16,7 @@ use super::by_key::by_key;
 use crate::error::{Result, SqlError};
 use crate::files::options::Options;
 use crate::streaming::OutputMode;
+use crate::streaming::Windows;
 use crate::streaming::codec::{Codec, Row};
 use crate::streaming::frame::StreamingDataFrame;
 
@@ -42,7 +43,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
     let places: Vec<usize> = key_names(options).into_iter().filter_map(|name| codec.schema().index_of(name).ok()).collect();
     let query = frame.query.clone();
     let read = move |rows: &[&Row]| columns.read(&codec, rows).unwrap_or_else(|e| panic!("{query}: {e}"));
-    if let (OutputMode::Complete, Some(view)) = (mode, frame.changing()?) {
+    if let (OutputMode::Complete, Some(view)) = (mode, frame.result(Windows::All)?) {
         // What leaves the result leaves the table.
         let changes = view.changes().map_partitions(move |changes: Vec<Change<Row>>| {
             let rows = read(&changes.iter().map(|change| &change.row).collect::<Vec<_>>());

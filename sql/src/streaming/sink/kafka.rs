@@ -10,7 +10,6 @@ use crate::error::{Result, SqlError};
 use crate::files::options::Options;
 use crate::streaming::OutputMode;
 use crate::streaming::bad_rows::{Tried, parted};
-use crate::streaming::codec::Row;
 use crate::streaming::frame::StreamingDataFrame;
 use crate::streaming::output_modes::DIFF;
 
@@ -31,7 +30,7 @@ struct Record {
 pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: OutputMode) -> Result<()> {
     let fault = |reason: String| SqlError::new(&frame.query, format!("write_stream, format kafka: {reason}"));
     options.only("kafka", &OPTIONS).map_err(fault)?;
-    let (rows, codec, columns) = (frame.leaving(mode)?, frame.codec_in(mode)?, frame.columns_in(OutputMode::Append)?);
+    let columns = frame.columns_in(OutputMode::Append)?;
     let mut places = Places::of(&columns).map_err(fault)?;
     // It is behind the columns of the result.
     places.diff = (mode == OutputMode::Changes).then_some(columns.fields().len());
@@ -39,20 +38,12 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
     if options.get("topic").is_some() {
         places.topic = None;
     }
-    let query = frame.query.clone();
     let keyed = places.key.is_some() && frame.changes_in(mode)?;
-    let decoded = move |rows: Vec<Row>| codec.decode(rows.iter()).unwrap_or_else(|e| panic!("{query}: {e}"));
     let records = match places.topic {
-        None => rows.map_partitions(move |rows| {
-            let batch = decoded(rows);
-            (0..batch.num_rows()).map(|row| places.record(&batch, row)).collect::<Vec<_>>()
-        }),
+        None => frame.columns_leaving(mode, move |batch| places.records(batch).collect())?,
         Some(_) => {
-            let tried = rows.map_partitions(move |rows| {
-                let batch = decoded(rows);
-                Tried::all((0..batch.num_rows()).map(|row| with_topic(places.record(&batch, row))).collect())
-            });
-            parted(&tried, &frame.asked())
+            let tried = move |batch: &RecordBatch| Tried::all(places.records(batch).map(with_topic).collect());
+            parted(&frame.columns_leaving(mode, tried)?, &frame.asked())
         }
     };
     let records = if keyed { by_key(&records, |record: &Record| record.key.clone()) } else { records };
@@ -136,6 +127,10 @@ impl Places {
             usize::MAX => Err("the result has no column value; write for example: select to_json(..) as value".to_owned()),
             _ => Ok(places),
         }
+    }
+
+    fn records(self, batch: &RecordBatch) -> impl Iterator<Item = Record> {
+        (0..batch.num_rows()).map(move |row| self.record(batch, row))
     }
 
     fn record(&self, batch: &RecordBatch, row: usize) -> Record {

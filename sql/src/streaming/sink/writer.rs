@@ -259,8 +259,7 @@ impl DataStreamWriter<'_, '_> {
 
 /// Rows are counted where they are made, and go nowhere.
 fn dropped(frame: &StreamingDataFrame<'_>, mode: OutputMode) -> Result<()> {
-    let counts = frame.leaving(mode)?.map_partitions(|rows: Vec<_>| [rows.len() as u64]);
-    counts.sink_to(Dropped, Distribution::Gathered);
+    frame.counts_leaving(mode)?.sink_to(Dropped, Distribution::Gathered);
     Ok(())
 }
 

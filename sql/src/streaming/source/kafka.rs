@@ -1,6 +1,5 @@
 //! Kafka as a table: Spark's columns and options, over the library's source.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -12,7 +11,7 @@ use tidemill::prelude::{KafkaSource, Message, StartFrom, StreamingContext};
 
 use crate::files::ddl::timestamp;
 use crate::files::options::Options;
-use crate::streaming::tables::Columnar;
+use crate::streaming::batches::Batches;
 
 /// The options of Kafka.
 pub(super) const OPTIONS: [&str; 11] = [
@@ -116,7 +115,7 @@ fn header() -> Fields {
 }
 
 /// The records as rows.
-pub(super) fn rows<'s>(ssc: &StreamingContext<'s>, source: KafkaSource, schema: &Arc<Schema>) -> Columnar<'s, Message> {
+pub(super) fn rows<'s>(ssc: &StreamingContext<'s>, source: KafkaSource, schema: &Arc<Schema>) -> Batches<'s> {
     let schema = schema.clone();
     let batch = move |rows: &[Message]| {
         let mut columns: Vec<Arc<dyn datafusion::arrow::array::Array>> = vec![
@@ -136,7 +135,7 @@ pub(super) fn rows<'s>(ssc: &StreamingContext<'s>, source: KafkaSource, schema: 
         }
         Ok(RecordBatch::try_new(schema.clone(), columns)?)
     };
-    Columnar { stream: ssc.kafka_direct_stream(source), batch: Rc::new(batch) }
+    Batches::of(&ssc.kafka_direct_stream(source), batch)
 }
 
 fn headers(rows: &[Message]) -> datafusion::arrow::array::ListArray {

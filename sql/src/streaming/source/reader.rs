@@ -17,8 +17,9 @@ use crate::files::line_format::{LineFormat, known};
 use crate::files::options::Options;
 use crate::files::read;
 use crate::rows::Columns;
+use crate::streaming::batches::{Batches, Source};
 use crate::streaming::frame::StreamingDataFrame;
-use crate::streaming::tables::{Columnar, Source, StreamTables};
+use crate::streaming::tables::StreamTables;
 
 const FORMATS: &str = "csv, json, text, parquet, socket, rate or kafka";
 
@@ -196,7 +197,7 @@ impl<'s> DataStreamReader<'_, 's> {
         let (of, parse) = (schema.clone(), format);
         let rows = lines.try_flat_map(move |line: &String| Ok(parse.values(line, &of)?));
         let errors = lines.errors().union(&rows.errors());
-        Ok((schema.clone(), Rc::new(values(rows.oks(), &schema)), Some(errors)))
+        Ok((schema.clone(), Rc::new(values(&rows.oks(), &schema)), Some(errors)))
     }
 
     fn schema_of_files(&self, format: &LineFormat, path: &str) -> Result<Arc<Schema>, String> {
@@ -238,7 +239,7 @@ impl<'s> DataStreamReader<'_, 's> {
             let first = files.first().ok_or_else(|| format!("{path} has no file yet; say .schema(\"name TYPE, ..\")"))?;
             crate::parquet::schema(first)
         })?;
-        let (rows, errors) = parquet::rows(self.ssc, files::source(path, &self.options)?, &schema)?;
+        let (rows, errors) = parquet::rows(self.ssc, files::source(path, &self.options)?, &schema);
         Ok((schema, Rc::new(rows), Some(errors)))
     }
 
@@ -249,7 +250,7 @@ impl<'s> DataStreamReader<'_, 's> {
         let lines = self.ssc.socket_text_stream(self.options.needed("socket", "host")?, port);
         let schema = Arc::new(Schema::new(vec![Field::new("value", DataType::Utf8, true)]));
         let rows = lines.map(|line| crate::files::values::Values(vec![crate::files::values::Value::Text(line)]));
-        Ok((schema.clone(), Rc::new(values(rows, &schema)), Some(lines.errors())))
+        Ok((schema.clone(), Rc::new(values(&rows, &schema)), Some(lines.errors())))
     }
 
     fn rate(&self) -> Result<Loaded<'s>, String> {
@@ -263,7 +264,7 @@ impl<'s> DataStreamReader<'_, 's> {
             let numbers = rows.iter().map(|(_, n)| Some(*n)).collect::<Int64Array>();
             Ok(RecordBatch::try_new(columns.clone(), vec![Arc::new(times), Arc::new(numbers)])?)
         };
-        Ok((schema, Rc::new(Columnar { stream, batch: Rc::new(batch) }), None))
+        Ok((schema, Rc::new(Batches::of(&stream, batch)), None))
     }
 
     #[cfg(feature = "kafka")]
