@@ -97,6 +97,28 @@ fn a_text_that_is_no_number_is_an_error_that_names_it() {
 }
 
 #[test]
+fn a_text_is_bytes_and_a_text_again() {
+    let row = session().sql("select cast('tide' as BINARY) as bytes, cast(cast('tide' as binary) as string) as text").unwrap();
+    assert_eq!(row.schema_string(), "root\n |-- bytes: binary (nullable = false)\n |-- text: string (nullable = false)\n");
+    assert_eq!(row.show_string(20, 20).unwrap().lines().nth(3).unwrap(), "|[74 69 64 65]|tide|");
+    let null = session().sql("select cast(cast(duration as string) as binary) from trips where duration is null").unwrap();
+    assert_eq!(null.show_string(20, 20).unwrap().lines().nth(3).unwrap().trim_matches(['|', ' ']), "NULL");
+    let back = fault("select cast(unhex('FF') as string)").to_string();
+    assert!(back.contains("UTF-8"), "{back}");
+}
+
+#[test]
+fn sparks_names_of_types_are_those_of_a_schema() {
+    let row =
+        session().sql("select cast(1 as byte) a, cast(1 as short) b, cast(1 as dec(5, 2)) c, cast('x' as binary) d").unwrap();
+    let kinds = row.schema_string();
+    let expected = [("a", "byte"), ("b", "short"), ("c", "decimal(5,2)"), ("d", "binary")];
+    assert!(expected.iter().all(|(name, kind)| kinds.contains(&format!("{name}: {kind} "))), "{kinds}");
+    let error = fault("select cast(1 as tide)").to_string();
+    assert!(error.to_lowercase().contains("tide"), "{error}");
+}
+
+#[test]
 fn faults_name_the_query_and_the_remedy() {
     let cases = [
         ("select tripz from trips", "TripID"),
