@@ -66,7 +66,8 @@ impl Arithmetic {
     }
 }
 
-/// The same in a query of one batch. It is the last rule, since the others compare expressions.
+/// The same in a query of one batch. It is the last rule, since the others compare expressions. Window functions are left out: most of those of
+/// DataFusion take no other arguments.
 #[derive(Debug)]
 pub(crate) struct FailOnOverflow;
 

@@ -15,6 +15,7 @@ mod changing;
 mod codec;
 mod conditional_join;
 mod dedup;
+mod each_batch;
 mod empty;
 mod exact_sum;
 mod explain;
@@ -51,6 +52,7 @@ mod window_origin;
 mod windowed;
 mod within;
 
+pub use each_batch::BatchSql;
 pub use frame::StreamingDataFrame;
 pub use output_modes::OutputMode;
 pub use sink::{

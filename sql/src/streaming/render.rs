@@ -49,6 +49,8 @@ pub(crate) enum Windows {
     Open,
     /// The result has all windows.
     All,
+    /// Nothing lasts longer than a batch: each has a result of its own.
+    Batch,
 }
 
 /// Renders the plans of one query.
@@ -81,6 +83,7 @@ impl<'s> Renderer<'_, 's> {
     }
 
     pub(super) fn node(&self, plan: &LogicalPlan) -> Result<Rendered<'s>> {
+        self.by_batch(plan)?;
         match plan {
             LogicalPlan::TableScan(scan) => {
                 let name = scan.table_name.table();
@@ -205,7 +208,11 @@ impl<'s> Renderer<'_, 's> {
     /// An error that names a part of the query, its place by its words, and the remedy.
     pub(super) fn refused<T>(&self, part: &str, words: &[&str], remedy: &str) -> Result<T> {
         let place = place(self.query, words).map(|at| format!(" ({at})")).unwrap_or_default();
-        Err(DataFusionError::Plan(format!("{part}{place} cannot be kept up to date over a stream; {remedy}")))
+        let cannot = match self.windows {
+            Windows::Batch => "cannot be computed for each batch on all workers",
+            _ => "cannot be kept up to date over a stream",
+        };
+        Err(DataFusionError::Plan(format!("{part}{place} {cannot}; {remedy}")))
     }
 
     /// A part of the query with its place, as the reason why rows are taken back.
