@@ -223,6 +223,7 @@ fn compiled(pattern: &str) -> Compiled<Regex> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::files::sink_log::FileStreamSinkLog;
     use crate::testing::temp_dir::TempDir;
 
     fn tree(paths: &[&str]) -> TempDir {

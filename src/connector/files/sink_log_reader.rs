@@ -206,7 +206,7 @@ mod tests {
             put(&table, &mut log, n, &["part-00000"]);
             // Every tenth file is a compaction, which takes the place of all before it.
             assert_eq!((reader.read().unwrap(), reader.read().unwrap()), (1, 0), "{n}");
-            let whole = FileStreamSinkLog::files(&table).unwrap();
+            let whole = FileStreamSinkLog::files(&*table).unwrap();
             assert_eq!(reader.files().unwrap().map(|files| files.to_vec()), whole);
             assert_eq!(whole.unwrap().len(), n as usize + 1);
             assert_eq!(reader.known.len() as u64, if n < 9 { n + 1 } else { (n + 1) % 10 + 1 });
