@@ -8,18 +8,20 @@ use datafusion::error::Result;
 use datafusion::functions::core::get_field;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr, TypePlanner};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator, cast};
-use datafusion::sql::sqlparser::ast::{BinaryOperator, DataType as TypeName};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, DataType as TypeName, TimezoneInfo};
 
 use crate::files::ddl;
 use crate::functions::as_text;
 
-/// Names of types that are Spark's and not DataFusion's: those of a schema.
+/// Types that Spark has by another name than DataFusion, or with another meaning: those of a schema.
 #[derive(Debug)]
 pub(crate) struct SparkTypes;
 
 impl TypePlanner for SparkTypes {
     fn plan_type_field(&self, name: &TypeName) -> Result<Option<FieldRef>> {
         Ok(match name {
+            // DataFusion's counts nanoseconds, which end in the year 2262.
+            TypeName::Timestamp(None, TimezoneInfo::None) => Some(Arc::new(Field::new("", ddl::timestamp(), true))),
             TypeName::Binary(None) | TypeName::Dec(_) | TypeName::Custom(..) => {
                 // One that a schema does not have either stays DataFusion's, whose error names it.
                 ddl::parsed_type(&name.to_string()).ok().map(|kind| Arc::new(Field::new("", kind, true)))
