@@ -71,6 +71,11 @@ struct Shared {
 
 impl TableSession {
     /// A session without tables.
+    ///
+    /// ```
+    /// # use tidemill_sql::TableSession;
+    /// assert!(TableSession::new().table("words").is_err());
+    /// ```
     #[doc(alias = "builder")]
     pub fn new() -> Self {
         let mut config = SessionConfig::new()
