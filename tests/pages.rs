@@ -125,41 +125,81 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
+/// Sections with methods of the crate `tidemill-sql`. Their tables have a column for tests.
+const OF_TABLES: [&str; 5] = ["The session", "DataFrames", "Reading a stream", "Writing a stream", "Queries"];
+
+/// The sections of docs/spark-api.md with tables, by their heads.
+fn sections(page: &str) -> impl Iterator<Item = (&str, &str)> {
+    page.split("\n## ").skip(1).filter_map(|section| section.split_once("\n\n"))
+}
+
+/// Whether one of these files has a public method, or a variant, of this name; and with an example, if that is asked for.
+fn has_method(files: &[String], name: &str, example: bool) -> bool {
+    let found = |text: &str| {
+        let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+        let variant = name.starts_with(char::is_uppercase);
+        let starts = |line: &str| match variant {
+            true => ["(", ","].iter().any(|next| line.starts_with(&format!("{name}{next}"))),
+            false => ["(", "<"].iter().any(|next| line.starts_with(&format!("pub fn {name}{next}"))),
+        };
+        let docs = |at: usize| lines[..at].iter().rev().take_while(|line| line.starts_with("//") || line.starts_with("#["));
+        (0..lines.len()).any(|at| starts(lines[at]) && (!example || docs(at).any(|line| line.starts_with("/// ```"))))
+    };
+    files.iter().any(|text| found(text))
+}
+
 /// docs/spark-api.md says for each method of Spark what its name is here, or why there is none.
 #[test]
 fn every_method_that_the_page_of_sparks_api_names_exists() {
-    let code: String = rust_files::below("src").iter().map(|path| read(path)).collect();
+    let of = |folder: &str| rust_files::below(folder).iter().map(|path| read(path)).collect::<Vec<_>>();
+    let (engine, tables) = (of("src"), of("sql"));
     let listener = read("src/metrics/listener.rs");
-    let is_method = |name: &str| match name.rsplit_once("::") {
-        // The methods of a trait have no `pub`.
-        Some(("StreamingListener", callback)) => listener.contains(&format!("fn {callback}(")),
-        parts => {
-            let name = parts.map_or(name, |(_, method)| method);
-            ["(", "<"].iter().any(|next| code.contains(&format!("pub fn {name}{next}")))
-        }
-    };
     let page = read("docs/spark-api.md");
     let (mut wrong, mut methods) = (Vec::new(), 0);
-    for row in rows(&page) {
-        // The last table is about arguments. It has two columns.
-        let [spark, here, ref rest @ ..] = row[..] else { panic!("{row:?}") };
-        let names = if rest.is_empty() { quoted("") } else { quoted(here) };
-        let missing = names.inspect(|_| methods += 1).filter(|name| !is_method(name));
-        wrong.extend(missing.map(|name| format!("{name}, for {spark}, is no public method")));
-        if here.is_empty() && rest.iter().all(|why| why.is_empty()) {
-            wrong.push(format!("{spark} has neither a name nor a reason"));
+    for (head, text) in sections(&page) {
+        let of_tables = OF_TABLES.contains(&head);
+        let code = if of_tables { &tables } else { &engine };
+        let last = |name: &str| name.rsplit("::").next().unwrap_or_default().to_owned();
+        let is_method = |name: &str| match name.rsplit_once("::") {
+            // The methods of a trait have no `pub`.
+            Some(("StreamingListener", callback)) => listener.contains(&format!("fn {callback}(")),
+            _ => has_method(code, &last(name), false),
+        };
+        for row in rows(text) {
+            // The last table is about arguments. It has two columns.
+            let [spark, here, ref rest @ ..] = row[..] else { panic!("{row:?}") };
+            let names: Vec<&str> = if rest.is_empty() { Vec::new() } else { quoted(here).collect() };
+            methods += names.len();
+            wrong.extend(
+                names.iter().filter(|name| !is_method(name)).map(|name| format!("{name}, for {spark}, is no public method")),
+            );
+            if here.is_empty() && rest.iter().all(|why| why.is_empty()) {
+                wrong.push(format!("{spark} has neither a name nor a reason"));
+            }
+            // A name of Spark that differs from ours is in the search box.
+            let differs = |name: &&str| name.contains(char::is_uppercase) && !names.iter().any(|ours| last(ours) == **name);
+            let aliases = quoted(spark).filter(|name| !names.is_empty() && differs(name));
+            let unknown = aliases.filter(|name| !code.iter().any(|text| text.contains(&format!("#[doc(alias = \"{name}\")]"))));
+            wrong.extend(unknown.map(|name| format!("#[doc(alias = \"{name}\")] is not in the source")));
+            if of_tables && !names.is_empty() {
+                let [_, test] = rest else { panic!("{head} has a column for tests: {row:?}") };
+                let tested = match *test {
+                    "its example" => names.iter().all(|name| has_method(code, &last(name), true)),
+                    "" => false,
+                    tests => quoted(tests).all(|test| code.iter().any(|text| text.contains(&format!("fn {test}(")))),
+                };
+                if !tested {
+                    wrong.push(format!("{here} has no test: {test:?}"));
+                }
+            }
         }
-        // A name of Spark that differs from ours is in the search box.
-        let aliases = quoted(spark).filter(|name| !rest.is_empty() && !here.is_empty() && name.contains(char::is_uppercase));
-        let unknown = aliases.filter(|name| !code.contains(&format!("#[doc(alias = \"{name}\")]")));
-        wrong.extend(unknown.map(|name| format!("#[doc(alias = \"{name}\")] is not in the source")));
     }
-    assert!(methods > 40, "{methods}");
+    assert!(methods > 140, "{methods}");
     assert!(wrong.is_empty(), "docs/spark-api.md:\n{}", wrong.join("\n"));
 }
 
 /// The public methods of Spark 3 and 4, by the type that has them. `KafkaUtils` has those of the older Kafka 0.8, too.
-const OF_SPARK: [(&str, &str); 6] = [
+const OF_SPARK: [(&str, &str); 6 + 8] = [
     (
         "DStream",
         "cache checkpoint compute context count countByValue countByValueAndWindow countByWindow dependencies filter flatMap \
@@ -190,6 +230,40 @@ const OF_SPARK: [(&str, &str); 6] = [
          mapPartitionsWithIndex mapValues partitionBy persist pprint reduce reduceByKey reduceByKeyAndWindow reduceByWindow \
          repartition rightOuterJoin saveAsTextFiles slice transform transformWith union updateStateByKey window",
     ),
+    (
+        "SparkSession",
+        "builder catalog conf createDataFrame emptyDataFrame newSession range read readStream sparkContext sql stop \
+         streams table udf version",
+    ),
+    (
+        "Dataset",
+        "agg alias as cache checkpoint coalesce col colRegex collect collectAsList columns count createGlobalTempView \
+         createOrReplaceGlobalTempView createOrReplaceTempView createTempView crossJoin cube describe distinct drop dropDuplicates \
+         dropDuplicatesWithinWatermark dtypes except exceptAll explain filter first flatMap foreach foreachPartition groupBy \
+         groupByKey groupingSets head hint inputFiles intersect intersectAll isEmpty isLocal isStreaming join joinWith lateralJoin \
+         limit localCheckpoint map mapPartitions melt mergeInto metadataColumn na observe offset orderBy persist printSchema \
+         queryExecution randomSplit reduce repartition repartitionByRange rollup sameSemantics sample scalar schema select selectExpr \
+         semanticHash show sort sortWithinPartitions sparkSession sqlContext stat storageLevel summary tail take to toDF toJSON \
+         toLocalIterator transform transpose union unionAll unionByName unpersist unpivot where withColumn withColumnRenamed \
+         withColumns withColumnsRenamed withMetadata withWatermark write writeStream writeTo",
+    ),
+    (
+        "RelationalGroupedDataset",
+        "agg avg count flatMapGroupsWithState mapGroupsWithState max mean min pivot sum transformWithState",
+    ),
+    ("DataStreamReader", "csv format json load option options orc parquet schema table text textFile xml"),
+    (
+        "DataStreamWriter",
+        "Append AvailableNow Complete Continuous Once ProcessingTime Update clusterBy foreach foreachBatch format option options \
+         outputMode partitionBy queryName start toTable trigger",
+    ),
+    (
+        "StreamingQuery",
+        "awaitTermination exception explain id isActive lastProgress name processAllAvailable recentProgress runId sparkSession status \
+         stop",
+    ),
+    ("StreamingQueryManager", "active addListener awaitAnyTermination get listListeners removeListener resetTerminated"),
+    ("StreamingQueryListener", "onQueryIdle onQueryProgress onQueryStarted onQueryTerminated"),
 ];
 
 /// Sections with methods of streams. `checkpoint`, `transform` and `union` are methods of a context, too.
@@ -198,16 +272,23 @@ const OF_STREAMS: [&str; 4] = ["DStream", "Pairs", "State and windows", "Only in
 #[test]
 fn the_page_of_sparks_api_has_every_method_of_spark() {
     let page = read("docs/spark-api.md");
-    let sections = page.split("\n## ").skip(1).filter_map(|section| section.split_once("\n\n"));
-    let (streams, others): (Vec<_>, Vec<_>) = sections.partition(|(head, _)| OF_STREAMS.contains(head));
-    let named = |sections: &[(&str, &str)]| -> Vec<String> {
-        let rows = sections.iter().flat_map(|(_, text)| rows(text));
+    let named = |of: &dyn Fn(&str) -> bool| -> Vec<String> {
+        let rows = sections(&page).filter(|(head, _)| of(head)).flat_map(|(_, text)| rows(text).collect::<Vec<_>>());
         rows.flat_map(|row| quoted(row[0]).map(str::to_owned).collect::<Vec<_>>()).collect()
     };
-    let (streams, others) = (named(&streams), named(&others));
+    let (streams, tables) = (named(&|head| OF_STREAMS.contains(&head)), |name: &'static str| named(&|head| head == name));
+    let others = named(&|head| !OF_STREAMS.contains(&head) && !OF_TABLES.contains(&head));
     let mut missing = Vec::new();
     for (of, names) in OF_SPARK {
-        let there = if ["StreamingContext", "StreamingListener", "KafkaUtils"].contains(&of) { &others } else { &streams };
+        let there = match of {
+            "StreamingContext" | "StreamingListener" | "KafkaUtils" => others.clone(),
+            "SparkSession" => tables("The session"),
+            "Dataset" | "RelationalGroupedDataset" => tables("DataFrames"),
+            "DataStreamReader" => tables("Reading a stream"),
+            "DataStreamWriter" => tables("Writing a stream"),
+            "StreamingQuery" | "StreamingQueryManager" | "StreamingQueryListener" => tables("Queries"),
+            _ => streams.clone(),
+        };
         let absent = names.split_whitespace().filter(|name| !there.iter().any(|n| n == name));
         missing.extend(absent.map(|name| format!("{name} of {of}")));
     }

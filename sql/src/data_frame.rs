@@ -85,6 +85,8 @@ impl DataFrame {
     /// assert_eq!(pairs.collect::<(String, Option<i64>)>()?, [("a".to_owned(), Some(1)), ("b".to_owned(), None)]);
     /// # Ok::<(), tidemill_sql::SqlError>(())
     /// ```
+    #[doc(alias = "collectAsList")]
+    #[doc(alias = "toLocalIterator")]
     pub fn collect<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
         let values = Values::new();
         let mut rows = Vec::new();

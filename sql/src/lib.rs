@@ -30,6 +30,7 @@
 //! | [`DataFrame`] | a table that a query describes, and its verbs |
 //! | [`GroupedData`] | the groups of `group_by` |
 //! | [`UdfRegistration`] | functions of a program that queries call |
+//! | [`BatchSql`] | a query over each batch, on all workers |
 //! | [`StreamTables`] | streams as tables without end, and queries over them |
 //! | [`StreamingDataFrame`] | the result of such a query, its verbs, and where it goes |
 //! | [`Watermark`] | how late rows of a stream may come |
@@ -69,7 +70,7 @@ pub use files::read::DataFrameReader;
 pub use grouped::GroupedData;
 pub use session::TableSession;
 pub use streaming::{
-    DataStreamReader, DataStreamWriter, IntoOutputMode, OutputMode, SinkProgress, SourceProgress, StreamTables,
+    BatchSql, DataStreamReader, DataStreamWriter, IntoOutputMode, OutputMode, SinkProgress, SourceProgress, StreamTables,
     StreamingDataFrame, StreamingGroupedData, StreamingQueries, StreamingQuery, StreamingQueryProgress, StreamingQueryStatus,
     Trigger, Watermark,
 };

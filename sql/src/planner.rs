@@ -1,14 +1,35 @@
 //! Where Spark's expressions mean something else than DataFusion's.
 
-use datafusion::arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::error::Result;
 use datafusion::functions::core::get_field;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr, TypePlanner};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator, cast};
-use datafusion::sql::sqlparser::ast::BinaryOperator;
+use datafusion::sql::sqlparser::ast::{BinaryOperator, DataType as TypeName, TimezoneInfo};
 
+use crate::files::ddl;
 use crate::functions::as_text;
+
+/// Types that Spark has by another name than DataFusion, or with another meaning: those of a schema.
+#[derive(Debug)]
+pub(crate) struct SparkTypes;
+
+impl TypePlanner for SparkTypes {
+    fn plan_type_field(&self, name: &TypeName) -> Result<Option<FieldRef>> {
+        Ok(match name {
+            // DataFusion's counts nanoseconds, which end in the year 2262.
+            TypeName::Timestamp(None, TimezoneInfo::None) => Some(Arc::new(Field::new("", ddl::timestamp(), true))),
+            TypeName::Binary(None) | TypeName::Dec(_) | TypeName::Custom(..) => {
+                // One that a schema does not have either stays DataFusion's, whose error names it.
+                ddl::parsed_type(&name.to_string()).ok().map(|kind| Arc::new(Field::new("", kind, true)))
+            }
+            _ => None,
+        })
+    }
+}
 
 /// `/` of integers is a double, as in Spark. DataFusion's is an integer, as in PostgreSQL. `||` makes texts of numbers and times.
 #[derive(Debug)]

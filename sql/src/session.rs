@@ -26,7 +26,7 @@ use crate::error::{Result, SqlError};
 use crate::functions;
 use crate::names::{self, Names};
 use crate::overflow::FailOnOverflow;
-use crate::planner::SparkOperators;
+use crate::planner::{SparkOperators, SparkTypes};
 use crate::rows::Columns;
 use crate::streaming::{self, Definitions, MemoryTables};
 use crate::udf::Function;
@@ -71,6 +71,11 @@ struct Shared {
 
 impl TableSession {
     /// A session without tables.
+    ///
+    /// ```
+    /// # use tidemill_sql::TableSession;
+    /// assert!(TableSession::new().table("words").is_err());
+    /// ```
     #[doc(alias = "builder")]
     pub fn new() -> Self {
         let mut config = SessionConfig::new()
@@ -88,6 +93,7 @@ impl TableSession {
         let mut state = SessionStateBuilder::new().with_config(config).with_default_features().with_spark_features();
         state.scalar_functions().get_or_insert_with(Vec::new).extend(streaming::functions());
         state.expr_planners().get_or_insert_with(Vec::new).insert(0, Arc::new(SparkOperators));
+        let state = state.with_type_planner(Arc::new(SparkTypes));
         // These rules take columns of a join by name or by a place that some joins do not have. So a condition on one side of an outer join
         // became one on the other side (DataFusion's pull request 25259, after 54.1), and the columns of an anti join were those of the other
         // side (its issue 23010). The rules of logical plans move conditions and columns, too.

@@ -299,6 +299,8 @@ fn a_query_tells_what_it_did_with_sparks_keys() {
             || seen.status().message.starts_with("Wait")
             || seen.status().is_trigger_active
     );
+    assert!(seen.last_progress().is_some_and(|last| last.batch_id >= of_words(&seen).batch_id));
+    assert!(!seen.await_termination_or_timeout(std::time::Duration::ZERO).unwrap(), "it runs");
     let unnamed = queries.all()[2].clone();
     assert_eq!((unnamed.name(), unnamed.id() != seen.id()), (None, true));
     seen.stop().unwrap();
@@ -504,7 +506,7 @@ fn rows_go_to_parquet_and_are_read_from_it_again() {
         let tables = StreamTables::new(&in_job);
         let reader = tables.read_stream(ssc).schema("station STRING, minutes INT, fare DECIMAL(5,2), at TIMESTAMP");
         let trips = reader.option("maxFilesPerTrigger", 1).csv(&from)?;
-        trips.write_stream().format("parquet").trigger(Trigger::AvailableNow).start_path(&out, ssc)?;
+        trips.write_stream().format("parquet").trigger(Trigger::Once).start_path(&out, ssc)?;
         Ok(())
     });
     queries.unwrap().await_termination().unwrap();

@@ -98,6 +98,57 @@ fn rows_go_to_the_topics_of_their_column_with_headers() {
     std::fs::remove_dir_all(dir).unwrap();
 }
 
+/// What a log of changes adds up to is the result, over two runs and exactly once.
+#[test]
+fn changes_of_a_result_add_up_to_it() {
+    let (broker, dir) = (broker(), std::env::temp_dir().join(format!("tidemill-sql-changes-{}", std::process::id())));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    let (words, changes) = (format!("sql-changes-in-{}", std::process::id()), format!("sql-changes-out-{}", std::process::id()));
+    for topic in [&words, &changes] {
+        tidemill(&["topic", "create", topic, "--partitions", "2", "--brokers", &broker]);
+    }
+    let kafka = format!("USING kafka OPTIONS (kafka.bootstrap.servers '{broker}', startingOffsets 'earliest'");
+    let count = format!(
+        "CREATE TABLE lines {kafka}, subscribe '{words}');
+         CREATE TABLE changes (key STRING, value STRING) USING kafka OPTIONS (kafka.bootstrap.servers '{broker}', topic '{changes}',
+             outputMode 'changes', sink.delivery-guarantee 'exactly-once');
+         CREATE VIEW words AS SELECT explode(split(cast(value AS STRING), ' ')) AS word FROM lines;
+         INSERT INTO changes SELECT word, count(*) FROM words GROUP BY word;"
+    );
+    // The header `diff` says how many copies of a row entered, or left.
+    let read = format!(
+        "CREATE TABLE log {kafka}, subscribe '{changes}', includeHeaders 'true');
+         CREATE VIEW pairs AS SELECT cast(key AS STRING) AS word, cast(value AS STRING) AS n, explode(headers) AS pair FROM log;
+         CREATE VIEW diffs AS SELECT word, n, cast(cast(pair['value'] AS STRING) AS BIGINT) AS diff FROM pairs WHERE pair['key'] = 'diff';
+         SELECT word, n, sum(diff) AS copies, count(*) AS records FROM diffs GROUP BY word, n;"
+    );
+    let path = |name: &str| dir.join(name).display().to_string();
+    std::fs::write(path("count.sql"), count).unwrap();
+    std::fs::write(path("read.sql"), read).unwrap();
+    let job = ["--once", "--interval", "200ms", "--quiet"];
+    let mut seen = BTreeMap::new();
+    for line in ["to be or not to be", "to do"] {
+        std::fs::write(path("lines"), format!("{line}\n")).unwrap();
+        tidemill(&["gen", "words", "--file", &path("lines"), "--brokers", &broker, "--topic", &words]);
+        tidemill(&[&["sql", &path("count.sql"), "--checkpoint", &path("checkpoint")][..], &job].concat());
+        let shown = tidemill(&[&["sql", &path("read.sql")][..], &job].concat());
+        // The last table of the console: word, n, copies, records.
+        let last = shown.rsplit("Batch: ").next().unwrap();
+        let rows = last.lines().filter(|l| l.starts_with('|')).skip(1);
+        let cells = rows.map(|l| l.trim_matches('|').split('|').map(|c| c.trim().to_owned()).collect::<Vec<_>>());
+        seen = cells.map(|c| ((c[0].clone(), c[1].clone()), (c[2].clone(), c[3].clone()))).collect();
+    }
+    let row = |word: &str, n: &str, copies: &str, records: &str| {
+        ((word.to_owned(), n.to_owned()), (copies.to_owned(), records.to_owned()))
+    };
+    // The count 2 of `to` entered in the first run and left in the second one.
+    let all = [row("to", "2", "0", "2"), row("to", "3", "1", "1"), row("do", "1", "1", "1")];
+    let others = [row("be", "2", "1", "1"), row("or", "1", "1", "1"), row("not", "1", "1", "1")];
+    assert_eq!(seen, all.into_iter().chain(others).collect());
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
 #[test]
 fn structured_kafka_wordcount_prints_the_counts() {
     use std::io::{BufRead, BufReader};

@@ -84,6 +84,36 @@ fn split_cuts_at_a_pattern_and_explode_makes_rows() {
 }
 
 #[test]
+fn sums_beyond_64_bits_wrap_round() {
+    let rows = session().sql("select sum(n) from (select 9223372036854775807 as n union all select 1) t").unwrap();
+    assert_eq!(rows.collect::<i64>().unwrap(), [i64::MIN]);
+}
+
+#[test]
+fn intervals_have_both_forms() {
+    let text = |interval: &str| {
+        let sql = format!("select cast(timestamp '2026-01-01 00:00:00' + {interval} as string)");
+        session().sql(&sql).unwrap().collect::<String>().unwrap()
+    };
+    assert_eq!(text("INTERVAL '5 minutes'"), text("INTERVAL '5' MINUTE"));
+    assert!(text("INTERVAL '5 minutes'")[0].contains("00:05:00"), "{:?}", text("INTERVAL '5 minutes'"));
+}
+
+#[test]
+fn sets_keep_the_copies_of_the_first_query_and_ties_have_the_least_or_largest_value() {
+    let of = |sql: &str| session().sql(sql).unwrap().collect::<String>().unwrap();
+    let twice = "(select startstation as s from trips union all select startstation from trips)";
+    let mut rows = of(&format!("select s from {twice} t except all select startstation from trips where startstation = 'Ferry'"));
+    rows.sort();
+    // Each row as often as in the first query, or not at all.
+    assert_eq!(rows, ["Market", "Market"]);
+    let both = of(&format!("select s from {twice} t intersect all select startstation from trips"));
+    assert_eq!(both.len(), 6, "{both:?}");
+    assert_eq!(of("select max_by(s, k) from (values ('b', 1), ('a', 1), ('c', 0)) as t(s, k)"), ["b"]);
+    assert_eq!(of("select min_by(s, k) from (values ('b', 1), ('a', 1), ('c', 2)) as t(s, k)"), ["a"]);
+}
+
+#[test]
 fn nulls_come_first_in_an_ascending_order() {
     let rows = |sql| session().sql(sql).unwrap().collect::<Option<i32>>().unwrap();
     assert_eq!(rows("select duration from trips order by duration"), [None, Some(63), Some(70)]);
@@ -94,6 +124,32 @@ fn nulls_come_first_in_an_ascending_order() {
 fn a_text_that_is_no_number_is_an_error_that_names_it() {
     let error = fault("select cast(startstation as int) from trips").to_string();
     assert!(error.contains("Ferry"), "{error}");
+}
+
+#[test]
+fn a_text_is_bytes_and_a_text_again() {
+    let row = session().sql("select cast('tide' as BINARY) as bytes, cast(cast('tide' as binary) as string) as text").unwrap();
+    assert_eq!(row.schema_string(), "root\n |-- bytes: binary (nullable = false)\n |-- text: string (nullable = false)\n");
+    assert_eq!(row.show_string(20, 20).unwrap().lines().nth(3).unwrap(), "|[74 69 64 65]|tide|");
+    let null = session().sql("select cast(cast(duration as string) as binary) from trips where duration is null").unwrap();
+    assert_eq!(null.show_string(20, 20).unwrap().lines().nth(3).unwrap().trim_matches(['|', ' ']), "NULL");
+    let back = fault("select cast(unhex('FF') as string)").to_string();
+    assert!(back.contains("UTF-8"), "{back}");
+}
+
+#[test]
+fn sparks_names_of_types_are_those_of_a_schema() {
+    let row =
+        session().sql("select cast(1 as byte) a, cast(1 as short) b, cast(1 as dec(5, 2)) c, cast('x' as binary) d").unwrap();
+    let kinds = row.schema_string();
+    let expected = [("a", "byte"), ("b", "short"), ("c", "decimal(5,2)"), ("d", "binary")];
+    assert!(expected.iter().all(|(name, kind)| kinds.contains(&format!("{name}: {kind} "))), "{kinds}");
+    // Spark's timestamps count microseconds, up to the year 9999.
+    let far =
+        session().sql("select cast('3000-01-02 03:04:05' as timestamp) as at, timestamp '9999-12-31 23:59:59' as last").unwrap();
+    assert_eq!(far.show_string(20, 20).unwrap().lines().nth(3).unwrap(), "|3000-01-02 03:04:05|9999-12-31 23:59:59|");
+    let error = fault("select cast(1 as tide)").to_string();
+    assert!(error.to_lowercase().contains("tide"), "{error}");
 }
 
 #[test]

@@ -18,6 +18,16 @@ pub(crate) fn parsed(text: &str) -> Result<Schema, String> {
     }
 }
 
+/// The type that a text names, as in a schema.
+pub(crate) fn parsed_type(text: &str) -> Result<DataType, String> {
+    let mut parser = Parser { tokens: tokens(text)?, at: 0 };
+    let kind = parser.kind("of this type")?;
+    match parser.next() {
+        None => Ok(kind),
+        Some(more) => Err(format!("the type `{text}` has `{}` behind its end", more.text())),
+    }
+}
+
 /// The text of a schema: what [`parsed`] reads.
 pub(crate) fn text(schema: &Schema) -> String {
     schema.fields().iter().map(|f| format!("{} {}", name(f.name()), type_text(f.data_type()))).collect::<Vec<_>>().join(", ")

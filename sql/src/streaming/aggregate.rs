@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::logical_expr::{Aggregate, Expr};
+use tidemill::prelude::DStream;
 
 use super::accumulator::Part;
 use super::batches::{Batches, each};
@@ -52,9 +53,14 @@ impl<'s> Renderer<'_, 's> {
             Rendered::Growing(source, narrow) => {
                 let of = groups.clone();
                 let parts = each(&source, &self.asked(), move |batch| of.parts(&narrow.run(batch)?));
-                if closed && self.windows == Windows::Final {
+                let by_batch = self.windows == Windows::Batch;
+                if by_batch || closed && self.windows == Windows::Final {
                     // All rows of a window are there in the batch that closes it.
                     self.keeps(&verb, Kept::NOTHING);
+                    let parts = match by_batch && plan.group_expr.is_empty() {
+                        true => one_group(&parts, groups.nothing(&schema(&plan.input))?),
+                        false => parts,
+                    };
                     let query = self.query.to_owned();
                     let stream = parts
                         .reduce_by_key(merge.reduced())
@@ -87,6 +93,11 @@ impl<'s> Renderer<'_, 's> {
         });
         Ok(Rendered::Changing(results, back))
     }
+}
+
+/// The contributions to the one group of an aggregate without keys, which has a result in each batch.
+fn one_group<'s>(parts: &DStream<'s, (Row, Vec<Part>)>, nothing: Vec<(Row, Vec<Part>)>) -> DStream<'s, (Row, Vec<Part>)> {
+    parts.union(&parts.count().flat_map(move |_| nothing.clone()))
 }
 
 /// The rows of groups. A result that cannot be computed ends the job: the engine reports the panic with verb, worker and batch.

@@ -135,6 +135,11 @@ impl Groups {
         self.contributions(batch, &groups, keys.into_iter().map(Row::of).collect())
     }
 
+    /// What no rows contribute to the one group of an aggregate without keys.
+    pub fn nothing(&self, input: &Arc<Schema>) -> Result<Vec<(Row, Vec<Part>)>> {
+        self.contributions(&RecordBatch::new_empty(input.clone()), &[], self.codec.encode(&[], 1)?)
+    }
+
     /// What each row contributes by itself.
     pub fn each(&self, batch: &RecordBatch) -> Result<Vec<(Row, Vec<Part>)>> {
         let keys = self.encoded(batch)?.kept();

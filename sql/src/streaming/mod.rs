@@ -17,6 +17,7 @@ mod changing;
 mod codec;
 mod conditional_join;
 mod dedup;
+mod each_batch;
 mod empty;
 mod exact_sum;
 mod explain;
@@ -54,6 +55,7 @@ mod window_origin;
 mod windowed;
 mod within;
 
+pub use each_batch::BatchSql;
 pub use frame::StreamingDataFrame;
 pub use output_modes::OutputMode;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

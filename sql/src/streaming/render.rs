@@ -51,6 +51,8 @@ pub(crate) enum Windows {
     Open,
     /// The result has all windows.
     All,
+    /// Nothing lasts longer than a batch: each has a result of its own.
+    Batch,
 }
 
 /// Renders the plans of one query.
@@ -89,6 +91,7 @@ impl<'s> Renderer<'_, 's> {
 
     /// A part of a query that keeps state is built once, however often the query has it.
     pub(super) fn node(&self, plan: &LogicalPlan) -> Result<Rendered<'s>> {
+        self.by_batch(plan)?;
         if !matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Join(_)) {
             return self.verbs(plan);
         }
@@ -227,7 +230,11 @@ impl<'s> Renderer<'_, 's> {
     /// An error that names a part of the query, its place by its words, and the remedy.
     pub(super) fn refused<T>(&self, part: &str, words: &[&str], remedy: &str) -> Result<T> {
         let place = place(self.query, words).map(|at| format!(" ({at})")).unwrap_or_default();
-        Err(DataFusionError::Plan(format!("{part}{place} cannot be kept up to date over a stream; {remedy}")))
+        let cannot = match self.windows {
+            Windows::Batch => "cannot be computed for each batch on all workers",
+            _ => "cannot be kept up to date over a stream",
+        };
+        Err(DataFusionError::Plan(format!("{part}{place} {cannot}; {remedy}")))
     }
 
     /// A part of the query with its place, as the reason why rows are taken back.

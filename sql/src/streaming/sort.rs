@@ -1,6 +1,7 @@
 //! ORDER BY of a result, and the first rows of it or of a stream.
 
 use std::cmp::Reverse;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -13,11 +14,11 @@ use datafusion::logical_expr::{Expr, FetchType, Limit, LogicalPlan, SkipType, So
 use datafusion::physical_expr::PhysicalExpr;
 use tidemill::prelude::{DStream, View};
 
-use super::batches::each;
+use super::batches::{Batches, Source, each};
 use super::changing::mapped;
 use super::codec::{Codec, Row};
 use super::explain::Kept;
-use super::narrow::{evaluate, physical};
+use super::narrow::{Narrow, evaluate, physical};
 use super::render::{Rendered, Renderer, Result, Windows, schema};
 
 /// A row behind its place in the order. Rows at the same place are in the order of their values, so that a result does not depend on the
@@ -92,16 +93,25 @@ impl<'s> Renderer<'_, 's> {
             rows => rows,
         };
         let order = Order::new(self.state, &sort.expr, sort.input.schema())?;
+        let codec = Rc::new(Codec::new(&from)?);
         let placed = match (rows, sort.fetch) {
+            (Rendered::Growing(source, narrow), fetch) if self.windows == Windows::Batch => {
+                self.keeps(&verb, Kept::NOTHING);
+                let placed = self.placed(&source, narrow, order, codec.clone());
+                let rows = match fetch {
+                    Some(n) => together(&placed, n).flat_map(move |((), mut rows)| {
+                        first(&mut rows, n);
+                        rows.into_iter().skip(skip)
+                    }),
+                    None => placed,
+                };
+                let rows = rows.sort_by(Placed::clone);
+                let rows = Batches::encoded(&rows.map(|(_, row)| row), codec);
+                return Ok(Rendered::Growing(Rc::new(rows), Narrow::default()));
+            }
             (Rendered::Growing(source, narrow), Some(n)) => {
                 self.keeps(&verb, Kept::of(&format!("the first {n} rows"), "LIMIT and OFFSET, not with the stream"));
-                let codec = Codec::new(&from)?;
-                let step = move |batch: RecordBatch| {
-                    let batch = narrow.run(batch)?;
-                    let rows = codec.encode(batch.columns(), batch.num_rows())?;
-                    Ok(order.keys(&batch)?.into_iter().zip(rows).collect())
-                };
-                first_of_stream(&each(&source, &self.asked(), step), n, skip)
+                first_of_stream(&self.placed(&source, narrow, order, codec), n, skip)
             }
             (Rendered::Growing(..), None) => {
                 return self.refused(
@@ -123,28 +133,44 @@ impl<'s> Renderer<'_, 's> {
         };
         Ok(Rendered::Changing(placed.map(|(_, row)| row), self.part(&["ORDER", "BY"])))
     }
+
+    /// The rows of a source, with their places in the order.
+    fn placed(&self, source: &Rc<dyn Source<'s> + 's>, narrow: Narrow, order: Order, codec: Rc<Codec>) -> DStream<'s, Placed> {
+        each(source, &self.asked(), move |batch: RecordBatch| {
+            let batch = narrow.run(batch)?;
+            let rows = codec.encode(batch.columns(), batch.num_rows())?;
+            Ok(order.keys(&batch)?.into_iter().zip(rows).collect())
+        })
+    }
 }
 
-/// The first `n` of all rows of a stream so far, without the first `skip` ones. No more than `n` rows are kept.
-fn first_of_stream<'s>(rows: &DStream<'s, Placed>, n: usize, skip: usize) -> View<'s, Placed> {
-    let first = move |rows: &mut Vec<Placed>| {
-        rows.sort_unstable();
-        rows.truncate(n);
-    };
+/// Keeps the first `n` rows, in order.
+fn first(rows: &mut Vec<Placed>, n: usize) {
+    rows.sort_unstable();
+    rows.truncate(n);
+}
+
+/// The first `n` rows of each batch on one worker, and perhaps some more.
+fn together<'s>(rows: &DStream<'s, Placed>, n: usize) -> DStream<'s, ((), Vec<Placed>)> {
     let some = move |mut a: Vec<Placed>, b: Vec<Placed>| {
         a.extend(b);
         // A few more may wait, so that most calls need not sort.
         if a.len() > n.saturating_mul(2).saturating_add(8) {
-            first(&mut a);
+            first(&mut a, n);
         }
         a
     };
+    rows.map(|placed| ((), vec![placed])).reduce_by_key(some)
+}
+
+/// The first `n` of all rows of a stream so far, without the first `skip` ones. No more than `n` rows are kept.
+fn first_of_stream<'s>(rows: &DStream<'s, Placed>, n: usize, skip: usize) -> View<'s, Placed> {
     let exactly = move |mut all: Vec<Placed>, more: Vec<Placed>| {
         all.extend(more);
-        first(&mut all);
+        first(&mut all, n);
         all
     };
-    let kept = rows.map(|placed| ((), vec![placed])).reduce_by_key(some).fold_by_key(Vec::new(), exactly);
+    let kept = together(rows, n).fold_by_key(Vec::new(), exactly);
     kept.flat_map(move |((), rows): ((), Vec<Placed>)| rows.into_iter().skip(skip)).sort_by(Placed::clone)
 }
 

@@ -130,7 +130,8 @@ mod tests {
     use crate::api::context::StreamingContext;
     use crate::checkpoint::Directory;
     use crate::connector::files::sink::TextFileSink;
-    use crate::connector::files::sink_log::{FOLDER, FileStreamSinkLog};
+    use crate::connector::files::sink_log::FileStreamSinkLog;
+    use crate::connector::files::sink_log_reader::FOLDER;
     use crate::connector::sink::{Sink, SinkBatch};
     use crate::core::plan::RunId;
     use crate::core::time::{BatchTime, millis, secs};

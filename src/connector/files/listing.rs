@@ -6,11 +6,13 @@ use std::ffi::OsStr;
 use std::fs::FileType;
 use std::io::{ErrorKind, Result};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use regex::Regex;
 
 use crate::connector::files::identity::{Found, list, version};
-use crate::connector::files::sink_log::{FOLDER, FileStreamSinkLog};
+use crate::connector::files::sink_log_reader::SinkLogReader;
+use crate::core::lock::lock;
 use crate::core::path::real;
 
 /// The directories of a source.
@@ -22,8 +24,8 @@ pub(super) struct Listing {
     below: Vec<Regex>,
     /// Whether sub-directories of these directories are read too.
     recursive: bool,
-    /// Whether a log of an output in the root says which files there are.
-    by_log: bool,
+    /// The log of an output in the root, if it may say which files there are.
+    log: Option<Mutex<SinkLogReader>>,
 }
 
 impl Listing {
@@ -43,22 +45,23 @@ impl Listing {
         // A path without a pattern keeps how it is written: names of files in plans begin with it.
         let root = if patterns.is_empty() { dir.to_owned() } else { root };
         let below = patterns.iter().map(|part| compiled(&part.as_os_str().to_string_lossy())).collect::<Compiled<_>>()?;
-        Ok(Listing { root, below, recursive, by_log: false })
+        Ok(Listing { root, below, recursive, log: None })
     }
 
     /// One directory.
     pub fn plain(dir: &Path) -> Self {
-        Listing { root: dir.to_owned(), below: Vec::new(), recursive: false, by_log: false }
+        Listing { root: dir.to_owned(), below: Vec::new(), recursive: false, log: None }
     }
 
     /// The same directories. If there is one, and it has the log of an output, only the files that this names are there.
     pub fn by_log(self, by_log: bool) -> Self {
-        Listing { by_log: by_log && self.below.is_empty(), ..self }
+        let log = (by_log && self.below.is_empty()).then(|| Mutex::new(SinkLogReader::new(&self.root)));
+        Listing { log, ..self }
     }
 
     /// Whether a log says which files there are.
     pub fn has_log(&self) -> bool {
-        self.by_log && self.root.join(FOLDER).is_dir()
+        self.log.as_ref().is_some_and(|log| lock(log).is_there())
     }
 
     /// The directory under which all files are.
@@ -89,10 +92,10 @@ impl Listing {
     }
 
     /// The files that the log names; `None`: there is no log, or nobody wants it.
-    fn logged(&self) -> Result<Option<Vec<PathBuf>>> {
-        match self.by_log {
-            true => FileStreamSinkLog::files(&self.root).map_err(std::io::Error::other),
-            false => Ok(None),
+    fn logged(&self) -> Result<Option<Arc<[PathBuf]>>> {
+        match &self.log {
+            Some(log) => lock(log).files().map_err(std::io::Error::other),
+            None => Ok(None),
         }
     }
 
@@ -220,6 +223,7 @@ fn compiled(pattern: &str) -> Compiled<Regex> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::files::sink_log::FileStreamSinkLog;
     use crate::testing::temp_dir::TempDir;
 
     fn tree(paths: &[&str]) -> TempDir {

@@ -26,6 +26,7 @@ mod reader;
 mod saved;
 pub mod sink;
 pub mod sink_log;
+mod sink_log_reader;
 pub mod source;
 mod target;
 pub(crate) mod watch;

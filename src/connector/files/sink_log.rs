@@ -8,55 +8,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use crate::connector::files::claim::Claim;
 use crate::connector::files::durable::{at, make, remove, sync};
 use crate::connector::files::identity::FileStamp;
+use crate::connector::files::sink_log_reader::{
+    ADD, COMPACT, FOLDER, SinkFileStatus, SinkLogReader, VERSION, lines_of, number_of, valid,
+};
 use crate::core::clock::wall_ms;
 use crate::core::error::BoxError;
 use crate::core::fault::{FaultPoint, FileOperation, fails, point};
 
-/// The directory of the log, beside what it names.
-pub(super) const FOLDER: &str = "_spark_metadata";
-const VERSION: &str = "v1";
-const COMPACT: &str = ".compact";
 /// Every how many batches there is a compaction. Spark expects its own default until it sees two compactions.
 const COMPACT_INTERVAL: u64 = 10;
 /// How long a file of the log stays that a compaction has made needless: somebody may be reading it. Spark's default.
 const CLEANUP_DELAY: Duration = Duration::from_secs(600);
-const ADD: &str = "add";
 /// What Hadoop says of a local file.
 const BLOCK_SIZE: u64 = 32 << 20;
-
-/// A line of the log: Spark's class of this name.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SinkFileStatus {
-    path: String,
-    size: u64,
-    is_dir: bool,
-    modification_time: i64,
-    block_replication: u32,
-    block_size: u64,
-    action: String,
-}
-
-impl SinkFileStatus {
-    fn parsed(line: &str) -> Result<Self, BoxError> {
-        serde_json::from_str(line).map_err(|e| format!("{line:?} is not a line of it: {e}").into())
-    }
-
-    /// The name of the directory that the file is in, and its own.
-    fn names(&self) -> (&str, &str) {
-        let (above, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
-        (above.rsplit('/').next().unwrap_or(above), name)
-    }
-}
 
 /// The log of the files that an output has written: `_spark_metadata`. Spark, and `session.read()` and `read_stream` of the crate
 /// `tidemill-sql`, then read the files that it names, and no others.
@@ -182,26 +153,8 @@ impl FileStreamSinkLog {
     /// # Errors
     /// The log cannot be read, a file of it is missing, or it names a file that is not on a disk.
     pub fn files(table: impl AsRef<Path>) -> Result<Option<Vec<PathBuf>>, BoxError> {
-        let log = table.as_ref().join(FOLDER);
-        if !log.is_dir() {
-            return Ok(None);
-        }
-        let read = || -> Result<Vec<SinkFileStatus>, BoxError> {
-            let mut found = Vec::new();
-            for name in valid(&log)?.values() {
-                let path = log.join(name);
-                for line in lines_of(&path)? {
-                    found.push(SinkFileStatus::parsed(&line).map_err(|e| format!("{}: {e}", path.display()))?);
-                }
-            }
-            Ok(found)
-        };
-        // The writer may have removed an old file since the directory was listed.
-        let found = read().or_else(|_| read())?;
-        // Spark 2 could take files back.
-        let deleted: BTreeSet<&str> = found.iter().filter(|file| file.action != ADD).map(|file| &*file.path).collect();
-        let there = found.iter().filter(|file| !file.is_dir && !deleted.contains(&*file.path));
-        there.map(|file| path_of(&file.path)).collect::<Result<_, _>>().map(Some)
+        let files = SinkLogReader::new(table.as_ref()).files()?;
+        Ok(files.map(|files| files.to_vec()))
     }
 
     fn dir(&self) -> PathBuf {
@@ -380,45 +333,6 @@ fn name_of(number: u64) -> String {
     format!("{number}{}", if is_compaction(number) { COMPACT } else { "" })
 }
 
-fn number_of(name: &str) -> Option<u64> {
-    name.strip_suffix(COMPACT).unwrap_or(name).parse().ok()
-}
-
-/// The files of a log that have all of its lines, by number: the last compaction and what came after it. None: the log is not there.
-fn valid(log: &Path) -> Result<BTreeMap<u64, String>, BoxError> {
-    let mut found = BTreeMap::new();
-    if !log.is_dir() {
-        return Ok(found);
-    }
-    for entry in at(log, std::fs::read_dir(log))? {
-        let Ok(name) = at(log, entry)?.file_name().into_string() else { continue };
-        found.extend(number_of(&name).map(|number| (number, name)));
-    }
-    let first = found.iter().rev().find(|(_, name)| name.ends_with(COMPACT)).map_or(0, |(number, _)| *number);
-    let valid = found.split_off(&first);
-    let missing = valid.keys().zip(first..).find(|(there, expected)| *there != expected).map(|(_, expected)| expected);
-    match missing {
-        None => Ok(valid),
-        Some(missing) => {
-            let log = log.display();
-            Err(format!("{log}: batch {missing} of the log is missing, so it is not known which files are complete; restore it from a copy").into())
-        }
-    }
-}
-
-/// The lines of a file of a log, behind the first one.
-fn lines_of(path: &Path) -> Result<Vec<String>, BoxError> {
-    let text = at(path, std::fs::read_to_string(path))?;
-    let mut lines = text.lines();
-    match lines.next() {
-        Some(VERSION) => Ok(lines.map(str::to_owned).collect()),
-        first => {
-            let (path, first) = (path.display(), first.unwrap_or_default());
-            Err(format!("{path}: it begins with {first:?}, and a file of this log begins with {VERSION:?}: it is damaged, or of a newer version").into())
-        }
-    }
-}
-
 /// The name of a batch's directory in three parts: `batch-`, the milliseconds, and the rest, which is empty or begins with a dot.
 fn split_time(name: &str) -> Option<(&str, u64, &str)> {
     name.rmatch_indices('-').find_map(|(at, _)| {
@@ -451,33 +365,10 @@ fn uri(path: &Path) -> String {
     format!("file://{}", encoded(path.as_os_str().as_bytes()))
 }
 
-/// The path of a URI.
-fn path_of(uri: &str) -> Result<PathBuf, BoxError> {
-    let path = uri.strip_prefix("file:").unwrap_or(uri);
-    let path = path.strip_prefix("//").unwrap_or(path).as_bytes();
-    if path.first() != Some(&b'/') {
-        return Err(format!("the log of written files names {uri}, which is not a file of a disk").into());
-    }
-    let hex = |at: usize| path.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-    let (mut bytes, mut at) = (Vec::with_capacity(path.len()), 0);
-    while let Some(byte) = path.get(at) {
-        match (byte, hex(at + 1), hex(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            _ => {
-                bytes.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    Ok(std::ffi::OsString::from_vec(bytes).into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::files::sink_log_reader::path_of;
     use crate::testing::temp_dir::TempDir;
 
     fn made(name: &str, batches: std::ops::Range<u64>) -> TempDir {

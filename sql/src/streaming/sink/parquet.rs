@@ -26,7 +26,7 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
     growing(mode).map_err(fault)?;
     options.only("parquet", &[&["path"][..], &LOG_OPTIONS].concat()).map_err(fault)?;
     let path = options.needed("parquet", "path").map_err(fault)?;
-    let path = PathBuf::from(path.strip_prefix("file://").unwrap_or(path));
+    let path = folder(path).map_err(fault)?;
     let (has_log, retention) = log(options).map_err(fault)?;
     let log = has_log.then(|| retention.into_iter().fold(FileStreamSinkLog::new(&path), FileStreamSinkLog::retention));
     let rows = frame.leaving(mode)?;
@@ -34,6 +34,18 @@ pub(super) fn write(frame: &StreamingDataFrame<'_>, options: &Options, mode: Out
     let schema = codec.schema().clone();
     rows.sink_to(Files { path, codec, schema, log }, Distribution::Gathered);
     Ok(())
+}
+
+/// A directory of a disk. A URL of anything else would be a directory of this name.
+fn folder(path: &str) -> std::result::Result<PathBuf, String> {
+    let local = path.strip_prefix("file://").unwrap_or(path);
+    match local.split_once("://") {
+        None => Ok(PathBuf::from(local)),
+        Some((kind, _)) => {
+            let remedy = "name a directory, which a program may copy, or write csv or json, which go to s3:// too";
+            Err(format!("option path is {path}, and files of Parquet are not written to {kind}://; {remedy}"))
+        }
+    }
 }
 
 /// A batch that is written again has the same rows under the same name, so each row is there once.
@@ -69,5 +81,20 @@ impl Sink<Row> for Files {
 
     fn shown(&mut self, rows: &[&Row]) -> Option<Vec<String>> {
         shown(&self.codec, rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_directory_of_a_disk() {
+        assert_eq!(folder("out/trips"), Ok(PathBuf::from("out/trips")));
+        assert_eq!(folder("file:///data/trips"), Ok(PathBuf::from("/data/trips")));
+        for url in ["s3://bucket/trips", "file://s3://bucket", "hdfs://name/trips"] {
+            let error = folder(url).unwrap_err();
+            assert!(error.contains(url) && error.contains("csv or json"), "{error}");
+        }
     }
 }

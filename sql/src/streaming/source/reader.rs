@@ -149,6 +149,7 @@ impl<'s> DataStreamReader<'_, 's> {
     ///
     /// # Errors
     /// As `load`.
+    #[doc(alias = "textFile")]
     pub fn text(self, path: impl AsRef<Path>) -> Result<StreamingDataFrame<'s>> {
         self.format("text").load_path(path)
     }
