@@ -138,7 +138,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
         let orders = grouped.node.orders.to_vec();
         // The sink's row is a part.
         let halves = move |_: &SinkBatch, workers| {
-            let both = |part: Part<(K, (Vec<V>, Vec<W>))>| Part { number: part.number, rows: vec![two_sides(part.rows)] };
+            let both = |part: Part<OfKey<K, V, W>>| Part { number: part.number, rows: vec![two_sides(part.rows)] };
             parts(&orders, workers).into_iter().map(both).collect()
         };
         let sink = ForeachParts(ForeachPartition::new(init, each));
@@ -156,11 +156,14 @@ fn first<'a, T: Serialize + 'a, W: Serialize + 'a>(
     [json(&left.take(FIRST_ROWS).collect::<Vec<_>>()), json(&right.take(FIRST_ROWS).collect::<Vec<_>>())].concat()
 }
 
+/// A key with its values in both streams.
+type OfKey<K, V, W> = (K, (Vec<V>, Vec<W>));
+
 /// The rows of a part in both streams.
 type TwoSides<K, V, W> = (Vec<(K, V)>, Vec<(K, W)>);
 
 /// The rows that were grouped by key.
-fn two_sides<K: Clone, V, W>(groups: Vec<(K, (Vec<V>, Vec<W>))>) -> TwoSides<K, V, W> {
+fn two_sides<K: Clone, V, W>(groups: Vec<OfKey<K, V, W>>) -> TwoSides<K, V, W> {
     let (mut left, mut right) = (Vec::new(), Vec::new());
     for (key, (vs, ws)) in groups {
         left.extend(vs.into_iter().map(|v| (key.clone(), v)));
