@@ -111,8 +111,7 @@ impl<'s, T: 'static> DStream<'s, T> {
         if self.goes_elsewhere(&operator, self.node.graph.config.function_target()) {
             return;
         }
-        let sink = ForeachPartition { init, f, made: BTreeMap::new(), written: None };
-        self.sink_rows(&operator, sink, Distribution::Parts(DEFAULT_SHARDS));
+        self.sink_rows(&operator, ForeachPartition::new(init, f), Distribution::Parts(DEFAULT_SHARDS));
     }
 }
 
@@ -130,12 +129,18 @@ impl<T, F: FnMut(&Batch<T>) -> Result<(), BoxError> + Send> Sink<Batch<T>> for F
 }
 
 /// Calls a function with each part.
-struct ForeachPartition<C, I, F> {
+pub(super) struct ForeachPartition<C, I, F> {
     init: I,
     f: F,
     made: BTreeMap<u32, C>,
     /// The parts of the last batch that are written. They are not given again when a later part fails.
     written: Option<(BatchTime, BTreeSet<u32>)>,
+}
+
+impl<C, I, F> ForeachPartition<C, I, F> {
+    pub fn new(init: I, f: F) -> Self {
+        ForeachPartition { init, f, made: BTreeMap::new(), written: None }
+    }
 }
 
 impl<T, C, I, F> Sink<T> for ForeachPartition<C, I, F>

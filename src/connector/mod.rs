@@ -6,6 +6,7 @@ pub mod database;
 mod dead_letters;
 pub mod files;
 mod foreach;
+mod foreach_with;
 #[cfg(feature = "http")]
 pub mod http_receiver;
 #[cfg(feature = "kafka")]

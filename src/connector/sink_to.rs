@@ -12,7 +12,7 @@ use crate::core::error::BoxError;
 use crate::core::key_groups::KeyGroups;
 use crate::core::plan::RunId;
 use crate::engine::operator_id::OperatorId;
-use crate::engine::output::{NewOutput, RowQueue, TransactionalSpec};
+use crate::engine::output::{NewOutput, PartRows, RowQueue, TransactionalSpec};
 use crate::format::object::object_text;
 use crate::replay::request::{OutputTarget, warn_discarded};
 
@@ -104,6 +104,18 @@ impl<'s, T: Exchange> DStream<'s, T> {
         texts: Texts<U>,
     ) {
         self.deliver_gathered(operator, |queue| plain(queue, arrange, sink, texts));
+    }
+
+    /// Sends batches to a sink of every process, by part; `arrange` makes the sink's rows from them, and `texts` makes texts of these.
+    pub(crate) fn sink_parts<U: Send + 'static>(
+        &self,
+        operator: &OperatorId,
+        sink: impl Sink<U> + 'static,
+        shards: u32,
+        arrange: impl Arrange<Vec<PartRows<T>>, U> + 'static,
+        texts: Texts<U>,
+    ) {
+        self.deliver_parts(operator, Distribution::Parts(shards), |queue| plain(queue, arrange, sink, texts));
     }
 
     /// Sends the rows to a transactional sink. `what`: the program's name for the call, for errors.

@@ -124,6 +124,105 @@ fn parts_of_unordered_and_of_ordered_rows() {
     });
 }
 
+/// The batches of two streams come together, each in its order, also if they are empty.
+#[test]
+fn two_streams_take_turns_together() {
+    cases(12, batches(0..50u8), |given| {
+        for workers in [1, 2, 4] {
+            let log = Arc::new(Mutex::new(Vec::new()));
+            let into = log.clone();
+            run(workers, given.clone(), move |s| {
+                let log = into.clone();
+                s.filter(|n| n % 2 == 0).foreach_batch_with(&s.distinct(), move |even, once| {
+                    assert_eq!((even.time(), even.offset_ranges()), (once.time(), once.offset_ranges()));
+                    let rows = |batch: &tidemill::operator::Batch<u8>| batch.iter().copied().collect::<Vec<_>>();
+                    log.lock().unwrap().push((even.time().millis(), rows(even), rows(once)));
+                    Ok(())
+                });
+            });
+            let both = |(t, rows): (u64, &Vec<u8>)| {
+                let even = rows.iter().copied().filter(|n| n % 2 == 0).collect::<Vec<_>>();
+                let once: std::collections::BTreeSet<u8> = rows.iter().copied().collect();
+                (t, even, once.into_iter().collect())
+            };
+            let expected: Vec<_> = (1u64..).zip(&given).map(both).collect();
+            prop_assert_eq!(&*log.lock().unwrap(), &expected, "at {} workers", workers);
+        }
+        Ok(())
+    });
+}
+
+/// The function runs at the times of both streams. It fails at each first try, and gets the same batches again.
+#[test]
+fn two_streams_of_other_times_and_a_function_that_fails() {
+    cases(6, batches(0..50i64), |given| {
+        for workers in [1, 2, 4] {
+            let log = Arc::new(Mutex::new(Vec::new()));
+            let into = log.clone();
+            run(workers, given.clone(), move |s| {
+                let (log, mut tries) = (into.clone(), 0);
+                let (twos, threes) = (s.window(millis(2), millis(2)), s.window(millis(3), millis(3)));
+                twos.foreach_batch_with(&threes, move |two, three| {
+                    tries += 1;
+                    let sides = [two, three].map(|batch| batch.iter().copied().collect::<Vec<i64>>());
+                    log.lock().unwrap().push((two.time().millis(), sides));
+                    if tries == 1 { Err("the database is away".into()) } else { Ok(()) }
+                });
+            });
+            let of = |t: usize, n: usize| if t.is_multiple_of(n) { given[t - n..t].concat() } else { vec![] };
+            let times = (1..=given.len()).filter(|t| t.is_multiple_of(2) || t.is_multiple_of(3));
+            let mut expected: Vec<_> = times.map(|t| (t as u64, [of(t, 2), of(t, 3)])).collect();
+            expected.extend(expected.first().cloned());
+            expected.sort_by_key(|(t, _)| *t);
+            prop_assert_eq!(&*log.lock().unwrap(), &expected, "at {} workers", workers);
+        }
+        Ok(())
+    });
+}
+
+/// Rows of a key are in one of eight parts, with those of the other stream. `init` is called once per part.
+#[test]
+fn parts_of_two_streams_by_key() {
+    type Sides = (Vec<(u8, i64)>, Vec<(u8, bool)>);
+    cases(12, batches((0..40u8, 0..9i64)), |given| {
+        let shard = |key: u8| (tidemill::core::key_groups::KeyGroups::default().of(&key) * 8 / 128) as u32;
+        let mut expected: Vec<(u64, u32, Sides)> = Vec::new();
+        for (t, rows) in (1u64..).zip(&given) {
+            for part in 0..8 {
+                let mut here: Vec<_> = rows.iter().copied().filter(|(k, _)| shard(*k) == part).collect();
+                // It keeps the order of the values of a key.
+                here.sort_by_key(|(k, _)| *k);
+                let few: Vec<_> = here.iter().copied().filter(|(_, n)| *n < 5).collect();
+                let odd: Vec<_> = here.iter().filter(|(_, n)| n % 2 == 1).map(|(k, n)| (*k, *n > 4)).collect();
+                if !few.is_empty() || !odd.is_empty() {
+                    expected.push((t, part, (few, odd)));
+                }
+            }
+        }
+        let parts: std::collections::BTreeSet<u32> = expected.iter().map(|part| part.1).collect();
+        for workers in [1, 2, 4] {
+            let (log, made) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
+            let (into, makes) = (log.clone(), made.clone());
+            run(workers, given.clone(), move |s| {
+                let (into, makes) = (into.clone(), makes.clone());
+                let init = move || {
+                    *makes.lock().unwrap() += 1;
+                    Ok(())
+                };
+                let few = s.filter(|(_, n)| *n < 5);
+                let odd = s.filter(|(_, n)| n % 2 == 1).map_values(|n: i64| n > 4);
+                few.foreach_partition_with(&odd, init, move |(), time, part, few, odd| {
+                    into.lock().unwrap().push((time.millis(), part, (few.to_vec(), odd.to_vec())));
+                    Ok(())
+                });
+            });
+            prop_assert_eq!(&*log.lock().unwrap(), &expected, "at {} workers", workers);
+            prop_assert_eq!(*made.lock().unwrap(), parts.len());
+        }
+        Ok(())
+    });
+}
+
 /// The number of workers for `prints_here`, which the test `print` starts as a child process.
 const WORKERS: &str = "TIDEMILL_TEST_PRINT_WORKERS";
 

@@ -14,7 +14,7 @@ mod temp_dir;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::eventually;
+use harness::{PATIENCE, eventually};
 use postgres::Client;
 use server::{PASSWORD, Server};
 use sums::{Row, expected, given, log, run, sums};

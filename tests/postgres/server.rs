@@ -11,7 +11,7 @@ use std::time::Instant;
 use postgres::{Client, NoTls};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 
-use crate::harness::PATIENCE;
+use super::PATIENCE;
 
 /// The user `nobody` of Debian.
 const NOBODY: u32 = 65_534;

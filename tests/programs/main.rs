@@ -14,6 +14,8 @@ mod errors;
 mod filtered_tweets;
 mod golden;
 mod graphs;
+#[cfg(feature = "postgres")]
+mod kafka_to_postgres;
 #[cfg(feature = "kinesis")]
 mod kinesis;
 mod launch;
