@@ -52,7 +52,7 @@ fn session() -> TableSession {
 fn batches() -> Vec<Vec<Trip>> {
     let trip = |n: u32| Trip {
         station: [Some("Ferry"), Some("Market"), None, Some("Ryland"), Some("Townsend")][(n * 7 % 5) as usize].map(str::to_owned),
-        minutes: (n % 6 != 0).then_some((n * 13 % 11) as i32),
+        minutes: (!n.is_multiple_of(6)).then_some((n * 13 % 11) as i32),
     };
     [0..40, 0..0, 40..41, 41..60, 0..0].map(|range: std::ops::Range<u32>| range.map(trip).collect()).to_vec()
 }
