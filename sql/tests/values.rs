@@ -32,7 +32,7 @@ const QUERIES: [&str; 11] = [
     "select concat(name, ' ', cast(count(distinct n) as string), ' ', cast(median(n) as string)) as v from trips group by name",
     "select a.name as v from trips a join (select * from trips where n > 1000) b on a.n = b.n",
     "select concat(cast(n as string), ' ', coalesce(name, 'none')) as v from (select n, name, count(*) as c from trips group by n, name) t
-     where n is not distinct from null or name is null",
+     where n is null or name is null",
 ];
 
 /// Three batches: one empty, one with 20,000 rows in a group.
