@@ -138,7 +138,7 @@ fn domains(content: &[u8]) -> Result<BTreeSet<String>, BoxError> {
     let lines = std::str::from_utf8(content)?.lines().map(str::trim).filter(|line| !line.is_empty());
     let domain = |line: &str| -> Result<String, BoxError> {
         if line.contains(['/', ':', ' ', '@']) {
-            return Err(format!("the line \"{line}\" is no domain: write one such as example.org").into());
+            return Err(format!("\"{line}\" is not a domain name; write one a line, such as example.com").into());
         }
         Ok(line.to_ascii_lowercase())
     };

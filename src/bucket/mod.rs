@@ -152,30 +152,32 @@ impl Bucket {
     /// The store refuses it, or does not answer.
     pub fn list(&self, folder: &str, recursive: bool) -> Result<Vec<Object>, String> {
         let none = || format!("{}: the listing has ended without an answer", self.place);
-        self.begin_list(folder, recursive).recv().unwrap_or_else(|_| Err(none()))
+        self.begin_list(folder, move |below| recursive && !is_hidden(below)).recv().unwrap_or_else(|_| Err(none()))
     }
 
-    /// Begins such a listing. Its result is received when it is there.
-    pub fn begin_list(&self, folder: &str, recursive: bool) -> Receiver<Result<Vec<Object>, String>> {
+    /// Begins the listing of a folder and of the folders below that it `enters`. Their names have no slash at the end. The result is received
+    /// when it is there.
+    pub fn begin_list(
+        &self,
+        folder: &str,
+        enters: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Receiver<Result<Vec<Object>, String>> {
         let (bucket, folder, (sender, receiver)) = (self.clone(), folder.to_owned(), sync_channel(1));
         start(async move {
-            let listed = bucket.listed(&folder, recursive).await;
+            let listed = bucket.listed(&folder, enters).await;
             // Whoever asked may have given up.
             let _ = sender.send(listed);
         });
         receiver
     }
 
-    async fn listed(&self, folder: &str, recursive: bool) -> Result<Vec<Object>, String> {
+    async fn listed(&self, folder: &str, enters: impl Fn(&str) -> bool + Send) -> Result<Vec<Object>, String> {
         let (mut found, mut folders) = (Vec::new(), vec![self.key(folder)?]);
         while let Some(folder) = folders.pop() {
             let prefix = (folder != Path::default()).then_some(&folder);
             let listed = self.store.list_with_delimiter(prefix).await.map_err(|e| self.failed(self.name(&folder), &e))?;
             found.extend(listed.objects.iter().filter(|meta| meta.location != folder).map(|meta| self.object(meta)));
-            if recursive {
-                let hidden = |folder: &Path| folder.filename().is_some_and(|name| name.starts_with(['.', '_']));
-                folders.extend(listed.common_prefixes.into_iter().filter(|folder| !hidden(folder)));
-            }
+            folders.extend(listed.common_prefixes.into_iter().filter(|folder| enters(self.name(folder))));
         }
         found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
@@ -186,6 +188,11 @@ impl Bucket {
         let etag = meta.e_tag.clone().unwrap_or_else(|| format!("{modified_ms}-{}", meta.size));
         Object { name: self.name(&meta.location).to_owned(), size: meta.size, modified_ms, etag }
     }
+}
+
+/// Whether the name of a folder says that a listing of all folders leaves it out.
+pub(crate) fn is_hidden(folder: &str) -> bool {
+    folder.rsplit('/').next().unwrap_or(folder).starts_with(['.', '_'])
 }
 
 /// `None`: there is no such object.

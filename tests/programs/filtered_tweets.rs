@@ -185,5 +185,6 @@ fn a_term_and_a_file_of_domains_are_needed() {
     let ended = run("filtered_tweets", given.into_iter().chain(["--term", " "]));
     assert!(ended.code == Some(2) && ended.err.contains("write a word"), "{}", ended.err);
     let ended = run("filtered_tweets", given.into_iter().chain(["--term", "tide"]));
-    assert!(ended.code == Some(1) && ended.err.contains("the line \"https://news.example/\" is no domain"), "{}", ended.err);
+    let expected = "\"https://news.example/\" is not a domain name; write one a line, such as example.com";
+    assert!(ended.code == Some(1) && ended.err.contains(expected), "{}", ended.err);
 }

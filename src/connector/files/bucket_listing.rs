@@ -1,10 +1,10 @@
-//! The objects of a prefix of a bucket, as files of a source.
+//! The objects of a prefix of a bucket, or those that match a pattern below it, as files of a source.
 //!
 //! An object is what its name and the mark of its content (its ETag) say. An object that is put again with the same content is the same
 //! file, and one that is put with another content under the name is a new file.
 
 use std::collections::HashMap;
-use std::io::{Error, Result};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -12,40 +12,43 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::bucket::{Bucket, Object};
+use crate::bucket::{Bucket, Object, is_hidden};
 use crate::connector::files::identity::{FileId, FileStamp, FileVersion, Found, Head};
+use crate::connector::files::pattern::{Fit, MARKS, Patterns};
 use crate::core::lock::lock;
 
 /// A listing that is under way.
-type Pending = Receiver<std::result::Result<Vec<Object>, String>>;
+type Pending = Receiver<Result<Vec<Object>, String>>;
 
 /// A prefix whose objects are read.
 #[derive(Debug)]
 pub(super) struct BucketListing {
     bucket: Bucket,
-    /// Its URL.
+    /// Its URL: the longest part of the path without a pattern.
     root: PathBuf,
+    /// The patterns of what is below the root.
+    below: Patterns,
     recursive: bool,
     pending: Mutex<Option<Pending>>,
 }
 
 impl BucketListing {
-    /// The prefix of a URL.
+    /// The prefix of a URL, or the pattern that it is from its first part with `*`, `?`, `[` or `{` on.
     ///
     /// # Errors
-    /// It is no URL of a prefix, or a pattern.
-    pub fn of(url: &str, recursive: bool) -> std::result::Result<Self, String> {
-        if url.contains(['*', '?', '[', '{']) {
-            return Err(
-                "a prefix in S3 is no pattern: name one that has all objects, and say recursive(true) and accept(..)".into()
-            );
+    /// It is no URL of a prefix, or a pattern that cannot be read.
+    pub fn of(url: &str, recursive: bool) -> Result<Self, String> {
+        let (prefix, parts) = parted(url)?;
+        let bucket = Bucket::open(prefix, "a directory of files")?;
+        if parts.iter().any(|part| ["", ".", ".."].contains(part)) {
+            return Err(format!("{}: no part of a pattern below it may be empty, `.` or `..`", bucket.place));
         }
-        Ok(BucketListing::within(Bucket::open(url, "a directory of files")?, recursive))
+        Ok(BucketListing::within(bucket, Patterns::of(parts)?, recursive))
     }
 
-    pub(super) fn within(bucket: Bucket, recursive: bool) -> Self {
+    pub(super) fn within(bucket: Bucket, below: Patterns, recursive: bool) -> Self {
         let root = bucket.place.clone().into();
-        BucketListing { bucket, root, recursive, pending: Mutex::new(None) }
+        BucketListing { bucket, root, below, recursive, pending: Mutex::new(None) }
     }
 
     pub fn root(&self) -> &Path {
@@ -65,39 +68,78 @@ impl BucketListing {
     ///
     /// # Errors
     /// The store refuses it, or does not answer.
-    pub fn list(&self) -> Result<Vec<Found>> {
-        found(self.bucket.list("", self.recursive))
+    pub fn list(&self) -> io::Result<Vec<Found>> {
+        self.begin().recv().map_or_else(|_| Err(ended()), |listed| self.found(listed))
     }
 
     /// All objects, of a listing that began at this call or an earlier one. `None`: it is not complete.
     ///
     /// # Errors
     /// As `list`.
-    pub fn list_soon(&self, patience: Duration) -> Option<Result<Vec<Found>>> {
+    pub fn list_soon(&self, patience: Duration) -> Option<io::Result<Vec<Found>>> {
         let mut pending = lock(&self.pending);
-        let listing = pending.take().unwrap_or_else(|| self.bucket.begin_list("", self.recursive));
+        let listing = pending.take().unwrap_or_else(|| self.begin());
         match listing.recv_timeout(patience) {
-            Ok(listed) => Some(found(listed)),
+            Ok(listed) => Some(self.found(listed)),
             Err(RecvTimeoutError::Timeout) => {
                 *pending = Some(listing);
                 None
             }
-            Err(RecvTimeoutError::Disconnected) => Some(Err(Error::other("the listing has ended without an answer"))),
+            Err(RecvTimeoutError::Disconnected) => Some(Err(ended())),
         }
+    }
+
+    /// Begins to list the folders that have objects of the source: only these cost requests.
+    fn begin(&self) -> Pending {
+        let (below, recursive) = (self.below.clone(), self.recursive);
+        self.bucket.begin_list("", move |folder| match below.fit(folder) {
+            Fit::No => false,
+            Fit::Partly | Fit::Wholly => true,
+            Fit::Below => recursive && !is_hidden(folder),
+        })
+    }
+
+    /// The objects of a listing that belong to the source.
+    fn found(&self, listed: Result<Vec<Object>, String>) -> io::Result<Vec<Found>> {
+        let version = |object: Object| {
+            let inode = xxh3_64(format!("{}\0{}", object.name, object.etag).as_bytes());
+            let stamp = FileStamp { size: object.size, modified_ms: object.modified_ms };
+            (object.name, Ok(FileVersion { id: FileId { inode, born_ns: 0, device: 0 }, stamp }))
+        };
+        let mut objects = listed.map_err(io::Error::other)?;
+        objects.retain(|object| matches!(self.below.fit(&object.name), Fit::Wholly | Fit::Below));
+        Ok(objects.into_iter().map(version).collect())
     }
 }
 
-fn found(listed: std::result::Result<Vec<Object>, String>) -> Result<Vec<Found>> {
-    let version = |object: Object| {
-        let inode = xxh3_64(format!("{}\0{}", object.name, object.etag).as_bytes());
-        let stamp = FileStamp { size: object.size, modified_ms: object.modified_ms };
-        (object.name, Ok(FileVersion { id: FileId { inode, born_ns: 0, device: 0 }, stamp }))
-    };
-    Ok(listed.map_err(Error::other)?.into_iter().map(version).collect())
+/// A URL before its first part with a pattern, and the parts from there on.
+///
+/// # Errors
+/// The bucket is a pattern, or a setting follows a question mark. No error shows it, because it may be a secret.
+fn parted(url: &str) -> Result<(&str, Vec<&str>), String> {
+    let Some(mark) = url.find(MARKS) else { return Ok((url, Vec::new())) };
+    let begin = url[..mark].rfind('/').unwrap_or_default();
+    if begin < "s3://".len() {
+        return Err(
+            "the name of a bucket in S3 cannot be a pattern: write s3://BUCKET/PATTERN, and one source for each bucket".into()
+        );
+    }
+    let parts: Vec<&str> = url[begin + 1..].trim_end_matches('/').split('/').collect();
+    if parts.iter().any(|part| part.split_once('?').is_some_and(|(_, rest)| rest.contains('='))) {
+        let remedy = "keys, region and endpoint are read from the environment, AWS_…";
+        return Err(format!(
+            "a pattern in S3 has no settings, such as `?region=`: {remedy}; write `*` in the place of a `?` before `=`"
+        ));
+    }
+    Ok((&url[..begin], parts))
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the listing has ended without an answer")
 }
 
 /// In the place of the beginning of a file: what an object is.
-pub(super) fn heads(found: &[Found]) -> impl Fn(&str, u32) -> std::result::Result<Head, String> + use<> {
+pub(super) fn heads(found: &[Found]) -> impl Fn(&str, u32) -> Result<Head, String> + use<> {
     let known = |(name, version): &Found| Some((name.clone(), version.as_ref().ok()?.id.inode));
     let known: HashMap<String, u64> = found.iter().filter_map(known).collect();
     move |name, _| {
@@ -133,7 +175,7 @@ mod tests {
 
     #[test]
     fn an_object_is_ready_at_once_and_read_once_also_after_a_restart() {
-        let place = BucketListing::within(Bucket::in_memory(), false);
+        let place = BucketListing::within(Bucket::in_memory(), Patterns::default(), false);
         let mut before = watch();
         assert_eq!(ready(&mut before, &place, 0), Vec::<String>::new(), "the first scan is the start of the job");
         put(&place.bucket, "a.log", "one");
@@ -158,7 +200,7 @@ mod tests {
     fn an_object_that_is_only_in_a_plan_is_known_by_its_size_and_time() {
         use crate::connector::source::SplitOffset;
         use crate::core::plan::Split;
-        let place = BucketListing::within(Bucket::in_memory(), true);
+        let place = BucketListing::within(Bucket::in_memory(), Patterns::default(), true);
         ["deep/a.log", "b.log"].iter().for_each(|name| put(&place.bucket, name, "text"));
         let read = |name: &str| {
             let object = place.bucket.list("", true).unwrap().into_iter().find(|object| object.name == name).unwrap();
@@ -176,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_listing_that_takes_long_is_received_later() {
-        let place = BucketListing::within(Bucket::in_memory(), false);
+        let place = BucketListing::within(Bucket::in_memory(), Patterns::default(), false);
         put(&place.bucket, "a", "x");
         let listed = loop {
             if let Some(listed) = place.list_soon(Duration::ZERO) {
@@ -188,7 +230,55 @@ mod tests {
             (place.name("memory://a/b/deep/c"), place.name("memory://a/bc"), place.name("/x")),
             (Some("deep/c"), None, None)
         );
-        let e = BucketListing::of("s3://bucket/2026-*", false).unwrap_err();
-        assert!(e.contains("recursive(true)"), "{e}");
+    }
+
+    #[test]
+    fn a_pattern_means_the_objects_that_match_it_and_those_of_folders_that_do() {
+        let bucket = Bucket::in_memory();
+        let names = ["a", "2025-01/x.gz", "2025-01/y.log", "2025-01/deep/z.gz", "2025-01/_tmp/v.gz", "2026-01/w.gz", "2025.gz"];
+        names.iter().for_each(|name| put(&bucket, name, "text"));
+        let files = |pattern: &str, recursive: bool| -> Vec<String> {
+            let place = BucketListing::within(bucket.clone(), Patterns::of(pattern.split('/')).unwrap(), recursive);
+            place.list().unwrap().into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(files("202?-0[1-3]/*.gz", false), ["2025-01/x.gz", "2026-01/w.gz"]);
+        assert_eq!(files("2025*", false), ["2025-01/x.gz", "2025-01/y.log", "2025.gz"]);
+        assert_eq!(files("2025-*", true), ["2025-01/deep/z.gz", "2025-01/x.gz", "2025-01/y.log"]);
+        assert_eq!(files("2025-*/d{eep,own}", false), ["2025-01/deep/z.gz"]);
+        assert_eq!(files("2025-*/[a-e]*/z.gz", false), ["2025-01/deep/z.gz"], "a part without a mark is a name");
+        assert_eq!(files("none-*", true), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_object_in_a_folder_that_appears_later_is_read() {
+        let place = BucketListing::within(Bucket::in_memory(), Patterns::of(["2026-*", "part-*"]).unwrap(), false);
+        let mut watch = watch();
+        assert_eq!(ready(&mut watch, &place, 0), Vec::<String>::new());
+        ["2026-12/part-1", "2026-12/other", "2027-01/part-1"].iter().for_each(|name| put(&place.bucket, name, "text"));
+        assert_eq!(ready(&mut watch, &place, 10), ["2026-12/part-1"]);
+        assert_eq!(ready(&mut watch, &place, 20), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_prefix_of_a_pattern_ends_before_its_first_part_and_what_cannot_be_is_refused() {
+        for (url, prefix, parts) in [
+            ("s3://bucket/logs", "s3://bucket/logs", &[][..]),
+            ("s3://bucket/logs/2026-*/part-*.gz", "s3://bucket/logs", &["2026-*", "part-*.gz"]),
+            ("s3://bucket/logs/2026-??/day=1/", "s3://bucket/logs", &["2026-??", "day=1"]),
+            ("s3://bucket/{a,b}", "s3://bucket", &["{a,b}"]),
+        ] {
+            assert_eq!(parted(url), Ok((prefix, parts.to_vec())), "{url}");
+        }
+        for (url, why) in [
+            ("s3://buck*/logs", "the name of a bucket in S3 cannot be a pattern"),
+            ("s3://bucket/logs?secret=abc", "are read from the environment"),
+            ("s3://user:abc@bucket/logs/*", "are read from the environment"),
+            ("s3://bucket/logs/*//x", "s3://bucket/logs: no part of a pattern below it may be empty"),
+            ("s3://bucket/logs/*/../x", "no part of a pattern below it may be empty, `.` or `..`"),
+            ("s3://bucket/logs/2026-[01/x", "is not closed"),
+        ] {
+            let e = BucketListing::of(url, false).unwrap_err();
+            assert!(e.contains(why) && !e.contains("abc"), "{url}: {e}");
+        }
     }
 }

@@ -19,9 +19,6 @@ use crate::core::error::{Error, Result};
 use crate::core::path::explained;
 use crate::core::plan::Split;
 
-/// Why files stay that an output has written.
-const IS_OUTPUT: &str = "it has a _spark_metadata, which names its files: those of an output are not cleaned";
-
 /// The source: the files to read, and its limits.
 pub(super) struct Directory<C> {
     pub files: TextFileSource,
@@ -56,9 +53,7 @@ where
         let unreadable = |e| wrong(format!("the directory cannot be read: {}", explained(place.root(), e)));
         let at_start = Some(place.list().map_err(unreadable)?);
         let cleaner = Cleaner::new(&self.files.clean_source, place.root());
-        if cleaner.is_some() && place.has_log() {
-            return Err(wrong(IS_OUTPUT.to_owned()));
-        }
+        cleanable(cleaner.as_ref(), &place).map_err(|reason| wrong(reason.to_owned()))?;
         let mut watch = DirectoryWatch::new(self.files.clone(), place.settled(self.settled), self.batch_bytes);
         watch.whole = place.is_whole();
         let (patience, clock) = (self.patience, Time::new(self.clock.clone()));
@@ -67,6 +62,14 @@ where
 
     fn reader(&self, context: &ReaderContext) -> Result<Box<dyn SourceReader<Self::Item>>> {
         Ok(Box::new(FileReader::new(self.name(), self.place.clone(), self.cut.clone(), context.waker().clone())))
+    }
+}
+
+/// Checks that no output has written files that are to be cleaned. An output may begin after the job, so each listing asks again.
+fn cleanable(cleaner: Option<&Cleaner>, place: &Place) -> Result<(), &'static str> {
+    match cleaner {
+        Some(_) if place.has_log() => Err("it has a _spark_metadata, which names its files: those of an output are not cleaned"),
+        _ => Ok(()),
     }
 }
 
@@ -92,9 +95,7 @@ impl FileEnumerator {
     }
 
     fn scan_of(&mut self, found: Vec<Found>) -> std::io::Result<Scan> {
-        if self.cleaner.is_some() && self.place.has_log() {
-            return Err(std::io::Error::other(IS_OUTPUT));
-        }
+        cleanable(self.cleaner.as_ref(), &self.place).map_err(std::io::Error::other)?;
         let heads = self.place.heads(&found);
         let scan = self.watch.scan(found, self.clock.now(), &*heads);
         for warning in &scan.warnings {

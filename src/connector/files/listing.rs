@@ -1,4 +1,4 @@
-//! Which entries a source of files sees: those of one directory, of all directories that match a pattern, or of whole trees.
+//! Which entries a source of files sees: those of one directory, those that match a pattern with what is in them, or whole trees.
 //!
 //! Names are paths below the root. For a plain directory they are the names of its entries, as older checkpoints have them.
 
@@ -8,9 +8,8 @@ use std::io::{ErrorKind, Result};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use regex::Regex;
-
 use crate::connector::files::identity::{Found, list, version};
+use crate::connector::files::pattern::{Fit, MARKS, Patterns};
 use crate::connector::files::sink_log_reader::SinkLogReader;
 use crate::core::lock::lock;
 use crate::core::path::real;
@@ -20,8 +19,8 @@ use crate::core::path::real;
 pub(super) struct Listing {
     /// The longest part of the path without a pattern.
     root: PathBuf,
-    /// The patterns of the directories below the root.
-    below: Vec<Regex>,
+    /// The patterns of what is below the root.
+    below: Patterns,
     /// Whether sub-directories of these directories are read too.
     recursive: bool,
     /// The log of an output in the root, if it may say which files there are.
@@ -34,7 +33,7 @@ impl Listing {
     /// # Errors
     /// A pattern that cannot be read.
     pub fn of(dir: &Path, recursive: bool) -> std::result::Result<Self, String> {
-        let is_pattern = |part: &OsStr| part.to_string_lossy().contains(['*', '?', '[', '{']);
+        let is_pattern = |part: &OsStr| part.to_string_lossy().contains(MARKS);
         let parts: Vec<Component<'_>> = dir.components().collect();
         let first = parts.iter().position(|part| is_pattern(part.as_os_str())).filter(|_| !dir.is_dir());
         let (root, patterns) = parts.split_at(first.unwrap_or(parts.len()));
@@ -44,13 +43,14 @@ impl Listing {
         }
         // A path without a pattern keeps how it is written: names of files in plans begin with it.
         let root = if patterns.is_empty() { dir.to_owned() } else { root };
-        let below = patterns.iter().map(|part| compiled(&part.as_os_str().to_string_lossy())).collect::<Compiled<_>>()?;
+        let patterns: Vec<_> = patterns.iter().map(|part| part.as_os_str().to_string_lossy()).collect();
+        let below = Patterns::of(patterns.iter().map(|part| &**part))?;
         Ok(Listing { root, below, recursive, log: None })
     }
 
     /// One directory.
     pub fn plain(dir: &Path) -> Self {
-        Listing { root: dir.to_owned(), below: Vec::new(), recursive: false, log: None }
+        Listing { root: dir.to_owned(), below: Patterns::default(), recursive: false, log: None }
     }
 
     /// The same directories. If there is one, and it has the log of an output, only the files that this names are there.
@@ -83,7 +83,7 @@ impl Listing {
             self.add("", here, &mut found);
         } else {
             for (name, is_dir) in entries(&self.root)? {
-                self.descend(&name, is_dir, 0, &mut found);
+                self.descend(&name, is_dir, &mut found);
             }
         }
         found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -116,26 +116,20 @@ impl Listing {
         }
     }
 
-    /// Adds what is in the directories below `name` that match the patterns from `at` on.
-    fn descend(&self, name: &str, is_dir: bool, at: usize, found: &mut Vec<Found>) {
-        if !self.below[at].is_match(name.rsplit('/').next().unwrap_or(name)) {
-            return;
-        }
-        let (dir, last) = (self.root.join(name), at + 1 == self.below.len());
-        if !is_dir {
-            let reason = "it is a file, and a pattern names directories; TextFileSource::accept selects files by their names";
-            found.extend(last.then(|| (name.to_owned(), Err(reason.to_owned()))));
-            return;
-        }
-        match last {
-            true => match list(&dir) {
+    /// Adds what matches the patterns, at `name` and below it: files, and what is in directories.
+    fn descend(&self, name: &str, is_dir: bool, found: &mut Vec<Found>) {
+        let path = self.root.join(name);
+        match (self.below.fit(name), is_dir) {
+            (Fit::No, _) | (Fit::Partly, false) => {}
+            (Fit::Partly, true) => match entries(&path) {
+                Ok(all) => all.iter().for_each(|(sub, is_dir)| self.descend(&format!("{name}/{sub}"), *is_dir, found)),
+                Err(e) => skipped(name, &e, found),
+            },
+            (Fit::Wholly | Fit::Below, true) => match list(&path) {
                 Ok(here) => self.add(name, here, found),
                 Err(e) => skipped(name, &e, found),
             },
-            false => match entries(&dir) {
-                Ok(all) => all.iter().for_each(|(sub, is_dir)| self.descend(&format!("{name}/{sub}"), *is_dir, at + 1, found)),
-                Err(e) => skipped(name, &e, found),
-            },
+            (Fit::Wholly | Fit::Below, false) => found.extend(version(&path).map(|version| (name.to_owned(), version))),
         }
     }
 
@@ -156,8 +150,6 @@ impl Listing {
     }
 }
 
-type Compiled<T> = std::result::Result<T, String>;
-
 /// A directory that cannot be read. One that was deleted since it was listed is no entry.
 fn skipped(name: &str, e: &std::io::Error, found: &mut Vec<Found>) {
     if e.kind() != ErrorKind::NotFound {
@@ -176,48 +168,6 @@ fn entries(dir: &Path) -> Result<Vec<(String, bool)>> {
         }
     }
     Ok(names)
-}
-
-/// The expression of a pattern as Hadoop has it: `*`, `?`, `[a-c]`, `[^a]`, `{one,two}`, and `\` before a plain character.
-fn compiled(pattern: &str) -> Compiled<Regex> {
-    let (mut text, mut open, mut class) = (String::from("^"), 0, false);
-    let mut chars = pattern.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => text.push_str(&regex::escape(&chars.next().unwrap_or('\\').to_string())),
-            ']' if class => {
-                class = false;
-                text.push(']');
-            }
-            '-' if class => text.push('-'),
-            c if class => text.push_str(&regex::escape(&c.to_string())),
-            '*' => text.push_str("[^/]*"),
-            '?' => text.push_str("[^/]"),
-            '[' => {
-                class = true;
-                text.push('[');
-                if let Some('^' | '!') = chars.peek() {
-                    chars.next();
-                    text.push('^');
-                }
-            }
-            '{' => {
-                open += 1;
-                text.push_str("(?:");
-            }
-            '}' if open > 0 => {
-                open -= 1;
-                text.push(')');
-            }
-            ',' if open > 0 => text.push('|'),
-            c => text.push_str(&regex::escape(&c.to_string())),
-        }
-    }
-    let wrong = |e: &dyn std::fmt::Display| format!("\"{pattern}\" is no pattern of directories: {e}");
-    if class || open > 0 {
-        return Err(wrong(&"a bracket is not closed; write \\[ or \\{ for the character"));
-    }
-    Regex::new(&(text + "$")).map_err(|e| wrong(&e))
 }
 
 #[cfg(test)]
@@ -241,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_means_directories_and_recursion_whole_trees() {
+    fn a_pattern_means_what_matches_it_and_recursion_whole_trees() {
         let dir = tree(&["a", "2025-01/x", "2025-02/y", "2025-02/deep/z", "2026-01/w", "2025-02/_tmp/v", ".hidden/u"]);
         assert_eq!(files(&dir, "", false), ["a"]);
         assert_eq!(files(&dir, "", true), ["2025-01/x", "2025-02/deep/z", "2025-02/y", "2026-01/w", "a"]);
@@ -249,8 +199,9 @@ mod tests {
         assert_eq!(files(&dir, "2025-*", true), ["2025-01/x", "2025-02/deep/z", "2025-02/y"]);
         assert_eq!(files(&dir, "202?-0[12]/de{ep,af}", false), ["2025-02/deep/z"]);
         assert_eq!(files(&dir, "none-*", false), Vec::<String>::new());
-        let found = Listing::of(&dir.join("[ab]"), false).unwrap().list().unwrap();
-        assert!(matches!(&found[..], [(name, Err(why))] if name == "a" && why.contains("accept")), "{found:?}");
+        assert_eq!(files(&dir, "[ab]", false), ["a"], "a file matches, too");
+        assert_eq!(files(&dir, "2025-*/[x-z]", false), ["2025-01/x", "2025-02/y"]);
+        assert_eq!(files(&dir, "2025-02/d*", true), ["deep/z"], "the part before the pattern is the root");
         let e = Listing::of(&dir.join("none/x-*"), false).unwrap().list().unwrap_err();
         assert_eq!(e.kind(), ErrorKind::NotFound, "the part without a pattern must be there");
     }
@@ -289,23 +240,5 @@ mod tests {
         std::fs::remove_file(dir.join("batch-1/part-00001")).unwrap();
         assert_eq!(names(&dir), [(all[0].0.clone(), false), all[1].clone()]);
         std::fs::remove_file(link).unwrap();
-    }
-
-    #[test]
-    fn patterns_are_those_of_hadoop() {
-        for (pattern, yes, no) in [
-            ("a*", &["a", "abc"][..], &["ba"][..]),
-            ("?b", &["ab"], &["b", "aab"]),
-            ("[a-c]x", &["ax", "cx"], &["dx", "-x"]),
-            ("[^a]", &["b"], &["a"]),
-            ("{jan,feb}-{1,2?}", &["jan-1", "feb-23"], &["mar-1", "jan-2"]),
-            (r"\*.log", &["*.log"], &["a.log", "*xlog"]),
-        ] {
-            let pattern = compiled(pattern).unwrap();
-            assert!(yes.iter().all(|name| pattern.is_match(name)) && !no.iter().any(|name| pattern.is_match(name)), "{pattern}");
-        }
-        for wrong in ["[a", "{a", "a{b,c"] {
-            assert!(compiled(wrong).unwrap_err().contains("is not closed"), "{wrong}");
-        }
     }
 }

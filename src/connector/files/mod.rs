@@ -21,6 +21,7 @@ mod listing;
 mod object_fetch;
 mod object_files;
 mod options;
+mod pattern;
 mod place;
 mod reader;
 mod saved;

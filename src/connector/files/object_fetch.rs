@@ -184,7 +184,7 @@ mod tests {
             let wake = std::sync::Mutex::new(wake);
             Arc::new(move || _ = wake.lock().unwrap().send(()))
         };
-        let place = Arc::new(Place::Bucket(BucketListing::within(bucket.clone(), true)));
+        let place = Arc::new(Place::Bucket(BucketListing::within(bucket.clone(), Default::default(), true)));
         let mut reader = FileReader::new("objects".into(), place, LineCut::new(LINE_LIMIT, false), waker);
         let mut lines = Vec::new();
         loop {

@@ -56,10 +56,10 @@ pub enum CleanSource {
 impl TextFileSource {
     /// Reads the files that appear in this directory after the job has started. With the feature `object-store` it may be `s3://BUCKET/PREFIX`.
     ///
-    /// The directory may be a pattern, which means all directories that match it, also those that appear later:
-    /// `/data/logs/2026-*`, `/data/{orders,returns}/[0-9]*`. `*`, `?`, `[a-c]`, `[^a]` and `{a,b}` are as in Hadoop, and `\` makes the
-    /// next character a plain one. The part before the first pattern must exist. A directory whose name is exactly this path is that
-    /// directory.
+    /// The path may be a pattern, in S3 too. It means the files that match it and those in directories that match it, also what appears later:
+    /// `/data/logs/2026-*`, `/data/{orders,returns}/[0-9]*`, `s3://BUCKET/logs/2026-*/part-*.gz`. `*`, `?`, `[a-c]`, `[^a]` and `{a,b}` are as in
+    /// Hadoop, and `\` makes the next character a plain one. The part before the first pattern must exist on a disk. A directory there whose
+    /// name is exactly this path is that directory. The name of a bucket cannot be a pattern.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         TextFileSource {
             dir: dir.into(),
@@ -157,7 +157,7 @@ impl TextFileSource {
 
     /// Whether a directory with a `_spark_metadata`, such as that of an output of Spark or of
     /// [`TextFileSink::metadata_log`](crate::prelude::TextFileSink::metadata_log), is read as its readers do: only the files that this log names.
-    /// Default: `false`. A pattern of directories does not look for logs, nor does a prefix of a bucket.
+    /// Default: `false`. A pattern does not look for logs, nor does a prefix of a bucket.
     ///
     /// ```
     /// use tidemill::prelude::*;

@@ -36,7 +36,7 @@ impl<'s> StreamingContext<'s> {
     ///   that changes after it was planned is not read again: a warning names it. If it changes before it is read, the job
     ///   stops. If it is deleted before it is read, it becomes an error record (origin = path, no bytes) and a warning.
     /// - **Names** that begin with `.` or `_`, or end with `.tmp` or `._COPYING_`, are not read. Sub-directories are not read, unless
-    ///   [`TextFileSource::recursive`] says so. A path with `*`, `?`, `[` or `{` is a [pattern](TextFileSource::new) of directories.
+    ///   [`TextFileSource::recursive`] says so. A path with `*`, `?`, `[` or `{` is a [pattern](TextFileSource::new) of directories and files.
     ///   An entry that is not a plain file, or cannot be opened, is skipped, with one warning.
     /// - **Lines** end at LF, and a CR before it is not part of them. The last line needs no LF. A byte order mark at the
     ///   beginning is not part of the first line. Two kinds of lines are error records: lines that are not UTF-8, and lines over
@@ -48,7 +48,7 @@ impl<'s> StreamingContext<'s> {
     ///   by its name and its ETag, which checkpoints have: one that is put again with the same content is not read again, and one with
     ///   another content is a new one. It is there as a whole, so it is ready at once. Process 0 lists the prefix once a batch, in the
     ///   background, and reads a thousand names a request. Keys, region and endpoint are those of the environment: `AWS_ACCESS_KEY_ID`,
-    ///   `AWS_REGION`, `AWS_ENDPOINT` and others. The path cannot be a pattern.
+    ///   `AWS_REGION`, `AWS_ENDPOINT` and others. Of a pattern, such as `s3://BUCKET/logs/2026-*/part-*.gz`, only folders that match are listed.
     /// - **Every process must see the directory** under the same path: each file is a split, and workers take turns. Process 0
     ///   lists the directory once a batch, which takes a few microseconds for each file in it.
     /// - **A batch** takes files up to [`batch_bytes`](crate::api::context::Builder::batch_bytes) for each worker, and at least

@@ -75,6 +75,23 @@ fn live(dir: &Path) {
     assert_eq!(lines, all());
 }
 
+/// Objects that match patterns, in folders of which some do not match.
+fn patterns(dir: &Path) {
+    ["2025-12", "2026-01", "2026-02"].iter().for_each(|month| put(&dir.join(month)));
+    let twice = [all(), all()].concat();
+    for (pattern, mut expected) in [
+        ("2026-*/x-*/part-*.gz", twice.clone()),
+        ("2026-??/x-*", twice.clone()),
+        ("202[^5]-*", twice),
+        ("2026-0{1,9}/x-*/*", all()),
+        ("2025-*/x-*/*.log", Vec::new()),
+        ("2027-*", Vec::new()),
+    ] {
+        expected.sort();
+        assert_eq!(lines(&dir.join(pattern)), expected, "{pattern}");
+    }
+}
+
 /// Runs in the child process that has the environment. Without a directory there is nothing to do.
 #[test]
 fn runs_files_in_s3() {
@@ -84,6 +101,7 @@ fn runs_files_in_s3() {
         Ok("put") => put(&dir.join("in")),
         Ok("copy") => copy(&dir),
         Ok("check") => assert_eq!(lines(&dir.join("out")), all()),
+        Ok("patterns") => patterns(&dir),
         _ => live(&dir),
     }
 }
@@ -113,6 +131,11 @@ fn a_killed_job_writes_each_line_from_s3_to_s3_once() {
 #[test]
 fn objects_that_appear_are_read_and_those_that_were_there_are_not() {
     fine(&doing("live", &new_prefix("files-live"), &[]));
+}
+
+#[test]
+fn a_pattern_reads_the_objects_that_match_it() {
+    fine(&doing("patterns", &new_prefix("files-patterns"), &[]));
 }
 
 #[test]

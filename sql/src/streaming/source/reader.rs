@@ -121,7 +121,7 @@ impl<'s> DataStreamReader<'_, 's> {
         Ok(frame)
     }
 
-    /// [`load`](Self::load) of the files of a path: a directory, a pattern of directories, or a file.
+    /// [`load`](Self::load) of the files of a path: a directory, a file, or a pattern of them.
     ///
     /// # Errors
     /// As `load`.
