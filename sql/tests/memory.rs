@@ -17,7 +17,7 @@ fn a_question_sees_one_batch_of_all_tables() {
     for workers in [1, 2, 4] {
         let (session, queue) = (TableSession::new(), QueueSource::<String>::new());
         let (in_job, words) = (session.clone(), queue.clone());
-        let job = StreamingContext::builder("memory", millis(2)).workers(workers).without_checkpoint();
+        let job = StreamingContext::builder("memory", millis(20)).workers(workers).without_checkpoint();
         let job = job.start(move |ssc| {
             let tables = StreamTables::new(&in_job);
             tables.register_stream("words", &ssc.queue_stream(&words))?;
