@@ -94,7 +94,7 @@ fn help_lists_options_of_the_program_before_those_of_every_job() {
         #[cfg(feature = "postgres")]
         ("posted_wordcount", "--interval"),
         #[cfg(feature = "postgres")]
-        ("kafka_to_postgres", "--postgres"),
+        ("kafka_to_postgres", "--earliest"),
         ("direct_kafka_wordcount", "--earliest"),
         ("filtered_tweets", "--window"),
         ("kafka_to_files", "--for"),
