@@ -17,11 +17,6 @@ use tidemill::connector::database::Table;
 use tidemill::job::ManualClock;
 use tidemill::prelude::*;
 
-/// What the server of the tests needs.
-mod harness {
-    /// How long it may take to start.
-    pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
-}
 #[path = "results.rs"]
 #[allow(dead_code, reason = "benches/engine uses the rest")]
 mod results;
@@ -38,6 +33,8 @@ use shared::{cpu_seconds, random};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How long the server of the tests may take to start.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 const ROWS: usize = 100_000;
 /// How many words there are for each row of a batch.
 const WORDS: u64 = 10;
