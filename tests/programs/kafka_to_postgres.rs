@@ -66,9 +66,9 @@ fn expected() -> BTreeMap<String, i64> {
 fn kafka_to_postgres_counts_each_word_once_over_kills() {
     let pipeline = Pipeline::start("kafka-to-postgres");
     let mut last = BTreeMap::new();
-    // Each start gets a little further, or dies before its transaction.
-    let kills = ["sink.begin:1", "plan.after:2", "sink.commit.before:1", "sink.commit.after:1", "sink.commit.after:1"];
-    for (workers, at) in [1, 2, 4, 1, 2].into_iter().zip(kills) {
+    // The first start plans two of four batches, so that each of the others has a transaction to die at.
+    let kills = ["plan.after:2", "sink.begin:1", "sink.commit.before:1", "sink.commit.after:1"];
+    for (workers, at) in [1, 2, 4, 1].into_iter().zip(kills) {
         pipeline.run(Layout { processes: 1, workers }, &[("TIDEMILL_CRASH_AT", at)], None);
         let now = pipeline.table();
         assert!(last.iter().all(|(word, count)| now.get(word) >= Some(count)), "{at}: {last:?} became {now:?}");
