@@ -102,7 +102,7 @@ impl<'s, K: Key, V: Exchange> DStream<'s, (K, V)> {
     /// ```
     /// use std::sync::{Arc, Mutex};
     /// use tidemill::prelude::*;
-    /// let orders = QueueSource::from_batches([vec![("ann", 3), ("bob", 4)]].map(|b| b.map(|(k, n)| (k.to_owned(), n)).to_vec()));
+    /// let orders = QueueSource::from_batches([vec![("ann".to_owned(), 3), ("bob".to_owned(), 4)]]);
     /// let log = Arc::new(Mutex::new(Vec::new()));
     /// let seen = log.clone();
     /// StreamingContext::builder("parts", millis(100)).run(move |ssc| {
