@@ -171,7 +171,7 @@ fn every_method_that_the_page_of_sparks_api_names_exists() {
             let names: Vec<&str> = if rest.is_empty() { Vec::new() } else { quoted(here).collect() };
             methods += names.len();
             wrong.extend(
-                names.iter().filter(|name| !is_method(name)).map(|name| format!("{name}, for {spark}, is no public method")),
+                names.iter().filter(|name| !is_method(name)).map(|name| format!("{name}, for {spark}, is not a public method")),
             );
             if here.is_empty() && rest.iter().all(|why| why.is_empty()) {
                 wrong.push(format!("{spark} has neither a name nor a reason"));

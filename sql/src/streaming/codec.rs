@@ -95,6 +95,11 @@ impl Codec {
         self.encode(batch.columns(), batch.num_rows()).unwrap_or_else(|e| panic!("rows as bytes: {e}"))
     }
 
+    /// The rows of record batches, one after another.
+    pub(crate) fn all_encoded(&self, batches: &[RecordBatch]) -> Vec<Row> {
+        batches.iter().flat_map(|batch| self.encoded(batch)).collect()
+    }
+
     pub(crate) fn decode<'r>(&self, rows: impl ExactSizeIterator<Item = &'r Row>) -> Result<RecordBatch, ArrowError> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let columns = if self.schema.fields().is_empty() {

@@ -282,7 +282,7 @@ impl<'s> StreamingDataFrame<'s> {
             Rows::Kept(batches, view) => (batches, view),
         };
         let codec = Codec::new(&rendering.schema).map_err(|e| SqlError::new(&self.query, e))?;
-        let rows = move |batches: Vec<RecordBatch>| batches.iter().flat_map(|batch| codec.encoded(batch)).collect::<Vec<_>>();
+        let rows = move |batches: Vec<RecordBatch>| codec.all_encoded(&batches);
         let part = format!("rows of {}", identity(self.frame.logical_plan()));
         let whole = || known(self.tables.context.get(), &part, || batches.map_partitions(rows).accumulate());
         Ok(Some(view.get_or_init(whole).clone()))

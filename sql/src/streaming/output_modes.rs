@@ -89,9 +89,7 @@ impl<'s> StreamingDataFrame<'s> {
         match self.rows_leaving(mode)? {
             Leaving::Columns(batches) => {
                 let codec = self.codec_in(mode)?;
-                Ok(batches.map_partitions(move |batches: Vec<RecordBatch>| {
-                    batches.iter().flat_map(|batch| codec.encoded(batch)).collect::<Vec<_>>()
-                }))
+                Ok(batches.map_partitions(move |batches: Vec<RecordBatch>| codec.all_encoded(&batches)))
             }
             Leaving::Bytes(rows) => Ok(rows),
         }

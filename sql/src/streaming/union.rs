@@ -39,7 +39,7 @@ impl<'s> Renderer<'_, 's> {
             self.keeps("accumulate", Kept::of("the rows of the streams", "every row"));
         }
         let codec = Codec::new(output)?;
-        let bytes = move |batches: Vec<RecordBatch>| batches.iter().flat_map(|batch| codec.encoded(batch)).collect::<Vec<_>>();
+        let bytes = move |batches: Vec<RecordBatch>| codec.all_encoded(&batches);
         let rows = stream.map(|stream| (stream.map_partitions(bytes).accumulate(), None));
         let all = rows.into_iter().chain(views).reduce(|(a, x), (b, y)| (a.union(&b), x.or(y)));
         let (view, back) = all.expect("a union has inputs");

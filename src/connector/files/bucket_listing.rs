@@ -36,7 +36,7 @@ impl BucketListing {
     /// The prefix of a URL, or the pattern that it is from its first part with `*`, `?`, `[` or `{` on.
     ///
     /// # Errors
-    /// It is no URL of a prefix, or a pattern that cannot be read.
+    /// The URL does not name a prefix, or the pattern cannot be read.
     pub fn of(url: &str, recursive: bool) -> Result<Self, String> {
         let (prefix, parts) = parted(url)?;
         let bucket = Bucket::open(prefix, "a directory of files")?;

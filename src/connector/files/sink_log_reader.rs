@@ -212,7 +212,7 @@ mod tests {
             assert_eq!(reader.known.len() as u64, if n < 9 { n + 1 } else { (n + 1) % 10 + 1 });
         }
         let (one, other) = (reader.files().unwrap().unwrap(), reader.files().unwrap().unwrap());
-        assert!(Arc::ptr_eq(&one, &other), "nothing is made anew while nothing has changed");
+        assert!(Arc::ptr_eq(&one, &other), "it is the same list while nothing has changed");
     }
 
     #[test]
